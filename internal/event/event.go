@@ -1,0 +1,103 @@
+// Package event holds the words for a change of state that leaves through the outbox, after the CloudEvents attributes
+// (https://github.com/cloudevents/spec). An event is a pure function of one snapshot and its id is derived from that snapshot's key, so
+// that the same change never becomes two events; it names things and holds nothing of what people wrote.
+package event
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/tgfleet/tgfleet/internal/content"
+	"github.com/tgfleet/tgfleet/internal/ingest"
+)
+
+// Type is what happened.
+type Type string
+
+// The types of events.
+const (
+	// MessageCreated says that a message was seen for the first time.
+	MessageCreated Type = "message.created"
+	// MessageRevised says that a message was seen with a content that it had not been seen with; the first content included.
+	MessageRevised Type = "message.revised"
+)
+
+// Event is one change of state. Delivery is at least once and unordered.
+type Event struct {
+	// ID is a UUID, derived from what the event is about.
+	ID   string
+	Type Type
+	// Source is the account that saw the change first.
+	Source ingest.Source
+	// Subject is the path of the thing that changed: messages/<scope>/<chat id>/<message id>.
+	Subject string
+	// Time is when Telegram says that it happened.
+	Time time.Time
+	// Data is a JSON object.
+	Data json.RawMessage
+}
+
+// messageData is the data of the events about a message.
+type messageData struct {
+	Scope       content.Scope     `json:"scope"`
+	ChatID      content.ChatID    `json:"chat_id"`
+	MessageID   content.MessageID `json:"message_id"`
+	Date        int64             `json:"date"`
+	ContentHash string            `json:"content_hash,omitempty"`
+	Origin      string            `json:"origin"`
+}
+
+// OfMessageCreated returns the event that m was seen for the first time, in an update of env's source and origin.
+func OfMessageCreated(m *content.Message, env *ingest.Envelope) Event {
+	return ofMessage(MessageCreated, m, env, m.Date, "")
+}
+
+// OfMessageRevised returns the event that m was seen for the first time with the content that hash stands for.
+func OfMessageRevised(m *content.Message, hash content.ContentHash, env *ingest.Envelope) Event {
+	at := m.Date
+	if m.EditDate.After(at) {
+		at = m.EditDate
+	}
+	return ofMessage(MessageRevised, m, env, at, hex.EncodeToString(hash[:]))
+}
+
+func ofMessage(t Type, m *content.Message, env *ingest.Envelope, at time.Time, hash string) Event {
+	subject := Subject(m.Key)
+	data, err := json.Marshal(messageData{
+		Scope: m.Key.Scope, ChatID: m.Key.ChatID, MessageID: m.Key.MessageID,
+		Date: m.Date.Unix(), ContentHash: hash, Origin: env.Origin.String(),
+	})
+	if err != nil {
+		panic(fmt.Sprintf("event: numbers and hex always marshal: %v", err))
+	}
+	return Event{ID: derivedID(string(t), subject, hash), Type: t, Source: env.Source, Subject: subject, Time: at, Data: data}
+}
+
+// Subject returns the subject of events about the message that key names.
+func Subject(key content.MessageKey) string {
+	b := append(make([]byte, 0, 48), "messages/"...)
+	b = strconv.AppendInt(b, int64(key.Scope), 10)
+	b = append(b, '/')
+	b = strconv.AppendInt(b, int64(key.ChatID), 10)
+	b = append(b, '/')
+	return string(strconv.AppendInt(b, int64(key.MessageID), 10))
+}
+
+// derivedID returns a UUID of version 8 (RFC 9562, section 5.8) that is the same whenever its parts are.
+func derivedID(parts ...string) string {
+	b := make([]byte, 0, 128)
+	for _, part := range parts {
+		b = append(b, part...)
+		b = append(b, 0)
+	}
+	sum := sha256.Sum256(b)
+	id := sum[:16]
+	id[6] = id[6]&0x0f | 0x80
+	id[8] = id[8]&0x3f | 0x80
+	text := hex.EncodeToString(id)
+	return text[:8] + "-" + text[8:12] + "-" + text[12:16] + "-" + text[16:20] + "-" + text[20:]
+}
