@@ -130,7 +130,7 @@ CREATE TABLE platform_events (
     subject    text        NOT NULL,
     time       datetime NOT NULL,
     data       text       NOT NULL,
-    created_at datetime NOT NULL DEFAULT (strftime('%Y-%m-%d %H:%M:%f+00:00', 'now'))
+    created_at datetime NOT NULL DEFAULT (strftime('%Y-%m-%d %H:%M:%f000+00:00', 'now'))
 );
 
 CREATE TABLE dead_letters (
