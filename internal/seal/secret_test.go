@@ -46,7 +46,7 @@ func TestSecretPrintsSealedEverywhere(t *testing.T) {
 	inJSON, err := json.Marshal(holder)
 	require.NoError(t, err)
 	prints["json"] = string(inJSON)
-	inXML, err := xml.Marshal(struct{ Token seal.Secret }{secret})
+	inXML, err := xml.Marshal(secret)
 	require.NoError(t, err)
 	prints["xml"] = string(inXML)
 
