@@ -10,8 +10,8 @@ import (
 const sealedText = "[sealed]"
 
 // Secret is a text that must not be seen: a token, a key, a URL with a password in it. However it is printed, logged or
-// marshalled it shows [sealed]; only Reveal gives the text. Package fmt does not ask the methods of an unexported field: a
-// struct that keeps a Secret in one must not be printed as a whole.
+// marshalled it shows [sealed]; only Reveal gives the text. Two places do not ask its methods, so keep it out of them: package
+// fmt shows the unexported fields of a struct as they are, and encoding/json the keys of a map.
 type Secret string
 
 // Reveal returns the text itself, for the one call that needs it.
@@ -29,7 +29,7 @@ func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, sealedTex
 // LogValue returns [sealed].
 func (s Secret) LogValue() slog.Value { return slog.StringValue(sealedText) }
 
-// MarshalText returns [sealed]; JSON objects with a Secret for a key use it too.
+// MarshalText returns [sealed].
 func (s Secret) MarshalText() ([]byte, error) { return []byte(sealedText), nil }
 
 // MarshalJSON returns "[sealed]".

@@ -23,7 +23,7 @@ func TestSecretPrintsSealedEverywhere(t *testing.T) {
 		Token  seal.Secret            `json:"token"`
 		List   []seal.Secret          `json:"list"`
 		ByName map[string]seal.Secret `json:"by_name"`
-		ByKey  map[seal.Secret]int    `json:"by_key"`
+		ByKey  map[seal.Secret]int    `json:"-"`
 		At     *seal.Secret           `json:"at"`
 	}{secret, []seal.Secret{secret}, map[string]seal.Secret{"a": secret}, map[seal.Secret]int{secret: 1}, &secret}
 
