@@ -24,13 +24,23 @@ func (s Secret) String() string { return sealedText }
 func (s Secret) GoString() string { return sealedText }
 
 // Format writes [sealed] for every verb and flag.
-func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, sealedText) }
+func (s Secret) Format(f fmt.State, verb rune) { veiled{}.Format(f, verb) }
 
 // LogValue returns [sealed].
-func (s Secret) LogValue() slog.Value { return slog.StringValue(sealedText) }
+func (s Secret) LogValue() slog.Value { return veiled{}.LogValue() }
 
 // MarshalText returns [sealed].
-func (s Secret) MarshalText() ([]byte, error) { return []byte(sealedText), nil }
+func (s Secret) MarshalText() ([]byte, error) { return veiled{}.MarshalText() }
 
 // MarshalJSON returns "[sealed]".
-func (s Secret) MarshalJSON() ([]byte, error) { return []byte(`"` + sealedText + `"`), nil }
+func (s Secret) MarshalJSON() ([]byte, error) { return veiled{}.MarshalJSON() }
+
+// veiled, embedded in a struct that holds keys, lets nothing of it be printed, logged or marshalled.
+type veiled struct{}
+
+func (veiled) String() string               { return sealedText }
+func (veiled) GoString() string             { return sealedText }
+func (veiled) Format(f fmt.State, _ rune)   { _, _ = io.WriteString(f, sealedText) }
+func (veiled) LogValue() slog.Value         { return slog.StringValue(sealedText) }
+func (veiled) MarshalText() ([]byte, error) { return []byte(sealedText), nil }
+func (veiled) MarshalJSON() ([]byte, error) { return []byte(`"` + sealedText + `"`), nil }
