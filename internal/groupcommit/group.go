@@ -165,23 +165,23 @@ func (g *Group[T]) write(ctx context.Context, batch []*waiter[T]) {
 	for i, w := range batch {
 		items[i] = w.item
 	}
-	err := g.guard(ctx, items)
+	err := Guard(func() error { return g.cfg.Write(ctx, items) })
 	for _, w := range batch {
 		w.done <- err
 	}
 }
 
-// guard turns a panic of Write into an error for those who wait: one poison item must not end the process.
-func (g *Group[T]) guard(ctx context.Context, items []T) (err error) {
+// Guard runs write and turns a panic of it into a *PanicError: one poison item must not end the process.
+func Guard(write func() error) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = &PanicError{Type: fmt.Sprintf("%T", v), Stack: debug.Stack()}
 		}
 	}()
-	return g.cfg.Write(ctx, items)
+	return write()
 }
 
-// PanicError is what a panic inside Write becomes. It names the type of what was thrown and not its value, which could quote an item.
+// PanicError is what a panic inside a write becomes. It names the type of what was thrown and not its value, which could quote an item.
 type PanicError struct {
 	Type  string
 	Stack []byte
