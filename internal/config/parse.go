@@ -1,0 +1,139 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tgfleet/tgfleet/internal/seal"
+)
+
+const (
+	embedded    = "embedded"
+	telegramURL = "https://api.telegram.org"
+
+	wantAddr = "HOST:PORT, or :PORT for every address of the machine"
+	wantURL  = "http:// or https://, a host and perhaps a path"
+	wantNets = "networks like 10.0.0.0/8 or single addresses, with commas between"
+)
+
+// errWrong says of a value no more than that it is not what the table wants.
+var errWrong = errors.New("wrong")
+
+// databaseURL leaves out what url.Parse says: it repeats the URL, and the password in it.
+func databaseURL(into *seal.Secret, text string) error {
+	*into = seal.Secret(text)
+	if path, isFile := strings.CutPrefix(text, "sqlite:"); isFile {
+		return wrongUnless(path != "")
+	}
+	u, err := url.Parse(text)
+	// The host may be missing: it may stand in the query, as a socket's folder does.
+	return wrongUnless(err == nil && (u.Scheme == "postgres" || u.Scheme == "postgresql") && u.Opaque == "")
+}
+
+func redisURL(into *seal.Secret, command Command, text string) error {
+	*into = seal.Secret(text)
+	if text == embedded {
+		return wrongUnless(command == ForUp)
+	}
+	u, err := url.Parse(text)
+	schemes := []string{"redis", "rediss", "redis-sentinel", "redis-cluster"}
+	return wrongUnless(err == nil && slices.Contains(schemes, u.Scheme) && u.Host != "")
+}
+
+func secretKeys(into *seal.Secret, text string) error {
+	*into = seal.Secret(text)
+	if _, err := seal.ParseRing(*into); err != nil {
+		return errors.New(strings.ReplaceAll(err.Error(), "\n", "; "))
+	}
+	return nil
+}
+
+var botTokens = regexp.MustCompile(`^[0-9]+:[A-Za-z0-9_-]+$`)
+
+func botToken(into *seal.Secret, text string) error {
+	*into = seal.Secret(text)
+	return wrongUnless(botTokens.MatchString(text))
+}
+
+func address(into *string, text string) error {
+	*into = text
+	_, port, err := net.SplitHostPort(text)
+	if err != nil {
+		return errWrong
+	}
+	_, err = strconv.ParseUint(port, 10, 16)
+	return wrongUnless(err == nil)
+}
+
+func webURL(into *string, text string) error {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" ||
+		u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return errWrong
+	}
+	*into = strings.TrimRight(text, "/")
+	return nil
+}
+
+func networks(into *[]netip.Prefix, text string) error {
+	for part := range strings.SplitSeq(text, ",") {
+		part = strings.TrimSpace(part)
+		network, err := netip.ParsePrefix(part)
+		if err != nil {
+			single, err := netip.ParseAddr(part)
+			if err != nil {
+				return fmt.Errorf("%q is no network: want %s", part, wantNets)
+			}
+			network = netip.PrefixFrom(single, single.BitLen())
+		}
+		if network.Masked() != network {
+			return fmt.Errorf("%q has bits beyond its length: want %s", part, network.Masked())
+		}
+		*into = append(*into, network)
+	}
+	return nil
+}
+
+func number(into *int, text string, least, most int) error {
+	n, err := strconv.Atoi(text)
+	*into = n
+	return wrongUnless(err == nil && n >= least && n <= most)
+}
+
+func duration(into *time.Duration, text string, least, most time.Duration) error {
+	if strings.Trim(text, "0123456789.") == "" {
+		return fmt.Errorf("the unit is missing: write %ss for seconds", text)
+	}
+	d, err := time.ParseDuration(text)
+	*into = d
+	return wrongUnless(err == nil && d >= least && d <= most)
+}
+
+func level(into *slog.Level, text string) error {
+	var word string
+	if err := oneOf(&word, text, "debug", "info", "warn", "error"); err != nil {
+		return err
+	}
+	return into.UnmarshalText([]byte(word))
+}
+
+func oneOf(into *string, text string, words ...string) error {
+	*into = strings.ToLower(text)
+	return wrongUnless(slices.Contains(words, *into))
+}
+
+func wrongUnless(right bool) error {
+	if right {
+		return nil
+	}
+	return errWrong
+}

@@ -1,0 +1,182 @@
+package config
+
+import (
+	"time"
+
+	"github.com/tgfleet/tgfleet/internal/seal"
+)
+
+// values has room for every setting; a command's own struct is cut from it.
+type values struct {
+	Log
+	Queue
+	Webhook
+	DatabaseURL       seal.Secret
+	MetricsAddr       string
+	SecretKeys        seal.Secret
+	TelegramBotToken  seal.Secret
+	PublicURL         string
+	BotAPIURL         string
+	WorkerConcurrency int
+	DrainTimeout      time.Duration
+}
+
+// setting is one row of the table.
+type setting struct {
+	name  string
+	about string
+	// want says what is right.
+	want string
+	// wantMore says what is right beside want, for single commands.
+	wantMore map[Command]string
+	secret   bool
+	readBy   map[Command]use
+	take     func(v *values, command Command, text string) error
+}
+
+func (s *setting) wantFor(command Command) string { return s.want + s.wantMore[command] }
+
+// use is what a setting is to one command. The zero use says that the setting may stay unset.
+type use struct {
+	required bool
+	fallback string
+}
+
+// String returns what stands in the column of defaults.
+func (u use) String() string {
+	switch {
+	case u.required:
+		return "(required)"
+	case u.fallback == "":
+		return "(none)"
+	default:
+		return u.fallback
+	}
+}
+
+var (
+	required = use{required: true}
+	optional = use{}
+)
+
+func otherwise(text string) use { return use{fallback: text} }
+
+// settings is the table. Its order is that of errors, --help and the document.
+var settings = []*setting{
+	{
+		name:  "DATABASE_URL",
+		about: "The database: PostgreSQL for a fleet, a SQLite file for one machine. `tgfleet up` makes a file when it is unset.",
+		want:  "postgres://USER:PASSWORD@HOST:PORT/NAME, postgresql://... or sqlite:PATH", secret: true,
+		readBy: map[Command]use{ForAPI: required, ForWorker: required, ForOperator: required, ForUp: optional},
+		take:   func(v *values, _ Command, text string) error { return databaseURL(&v.DatabaseURL, text) },
+	},
+	{
+		name:     "REDIS_URL",
+		about:    "The Redis that holds the queues.",
+		want:     "redis://USER:PASSWORD@HOST:PORT/DB, rediss://..., redis-sentinel://... or redis-cluster://...",
+		wantMore: map[Command]string{ForUp: ", or `embedded` for one within the process"}, secret: true,
+		readBy: map[Command]use{ForAPI: required, ForWorker: required, ForUp: otherwise(embedded)},
+		take:   func(v *values, c Command, text string) error { return redisURL(&v.RedisURL, c, text) },
+	},
+	{
+		name:   "HTTP_ADDR",
+		about:  "Where webhooks, /metrics, /health and /ready are served.",
+		want:   wantAddr,
+		readBy: map[Command]use{ForAPI: otherwise(":3002"), ForUp: otherwise(":3002")},
+		take:   func(v *values, _ Command, text string) error { return address(&v.HTTPAddr, text) },
+	},
+	{
+		name:   "METRICS_ADDR",
+		about:  "Where /metrics, /health and /ready are served.",
+		want:   wantAddr,
+		readBy: map[Command]use{ForWorker: otherwise(":9102")},
+		take:   func(v *values, _ Command, text string) error { return address(&v.MetricsAddr, text) },
+	},
+	{
+		name:   "PUBLIC_URL",
+		about:  "Where Telegram reaches the api from outside: what webhooks are registered under.",
+		want:   wantURL + ", for example https://bots.example.org",
+		readBy: map[Command]use{ForOperator: optional, ForUp: optional},
+		take:   func(v *values, _ Command, text string) error { return webURL(&v.PublicURL, text) },
+	},
+	{
+		name: "SECRET_KEYS",
+		about: "The keys that seal bot tokens at rest; the first one seals, all of them open. `tgfleet keys generate` makes one. " +
+			"`tgfleet up` makes a key file when it is unset.",
+		want: "ID:BASE64, or several of them with commas between", secret: true,
+		readBy: map[Command]use{ForWorker: required, ForOperator: optional, ForUp: optional},
+		take:   func(v *values, _ Command, text string) error { return secretKeys(&v.SecretKeys, text) },
+	},
+	{
+		name:  "TELEGRAM_BOT_TOKEN",
+		about: "The token of a bot to receive from, without further preparation.",
+		want:  "NUMBER:LETTERS, as BotFather gives it", secret: true,
+		readBy: map[Command]use{ForUp: optional},
+		take:   func(v *values, _ Command, text string) error { return botToken(&v.TelegramBotToken, text) },
+	},
+	{
+		name:  "BOT_API_URL",
+		about: "The Bot API server.",
+		want:  wantURL,
+		readBy: map[Command]use{
+			ForWorker: otherwise(telegramURL), ForOperator: otherwise(telegramURL), ForUp: otherwise(telegramURL),
+		},
+		take: func(v *values, _ Command, text string) error { return webURL(&v.BotAPIURL, text) },
+	},
+	{
+		name: "WEBHOOK_ALLOWED_NETS",
+		about: "The addresses from which webhooks are taken; every address when it is unset. Telegram's are 149.154.160.0/20 and " +
+			"91.108.4.0/22, and may change.",
+		want:   wantNets,
+		readBy: map[Command]use{ForAPI: optional, ForUp: optional},
+		take:   func(v *values, _ Command, text string) error { return networks(&v.WebhookAllowedNets, text) },
+	},
+	{
+		name:   "TRUSTED_PROXIES",
+		about:  "The proxies whose X-Forwarded-For says where a request comes from; none when it is unset.",
+		want:   wantNets,
+		readBy: map[Command]use{ForAPI: optional, ForUp: optional},
+		take:   func(v *values, _ Command, text string) error { return networks(&v.TrustedProxies, text) },
+	},
+	{
+		name:   "INGEST_QUEUES",
+		about:  "Over how many queues updates are spread; the same for every api and worker of a fleet.",
+		want:   "a number from 1 to 64",
+		readBy: map[Command]use{ForAPI: otherwise("2"), ForWorker: otherwise("2"), ForUp: otherwise("2")},
+		take:   func(v *values, _ Command, text string) error { return number(&v.IngestQueues, text, 1, 64) },
+	},
+	{
+		name:   "WORKER_CONCURRENCY",
+		about:  "How many tasks a worker has in hand at once.",
+		want:   "a number from 1 to 1024",
+		readBy: map[Command]use{ForWorker: otherwise("16"), ForUp: otherwise("16")},
+		take:   func(v *values, _ Command, text string) error { return number(&v.WorkerConcurrency, text, 1, 1024) },
+	},
+	{
+		name:   "DRAIN_TIMEOUT",
+		about:  "How long a process may take to stop; give it less than whatever kills it afterwards.",
+		want:   "a duration from 1s to 10m",
+		readBy: map[Command]use{ForAPI: otherwise("25s"), ForWorker: otherwise("25s"), ForUp: otherwise("25s")},
+		take: func(v *values, _ Command, text string) error {
+			return duration(&v.DrainTimeout, text, time.Second, 10*time.Minute)
+		},
+	},
+	{
+		name:  "LOG_LEVEL",
+		about: "The least level that is logged.",
+		want:  "debug, info, warn or error",
+		readBy: map[Command]use{
+			ForAPI: otherwise("info"), ForWorker: otherwise("info"), ForOperator: otherwise("info"), ForUp: otherwise("info"),
+		},
+		take: func(v *values, _ Command, text string) error { return level(&v.LogLevel, text) },
+	},
+	{
+		name:  "LOG_FORMAT",
+		about: "How log lines are written.",
+		want:  "json or text",
+		readBy: map[Command]use{
+			ForAPI: otherwise("json"), ForWorker: otherwise("json"), ForOperator: otherwise("text"), ForUp: otherwise("text"),
+		},
+		take: func(v *values, _ Command, text string) error { return oneOf(&v.LogFormat, text, "json", "text") },
+	},
+}
