@@ -1,0 +1,313 @@
+package queuetest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tgfleet/tgfleet/internal/fault"
+	"github.com/tgfleet/tgfleet/internal/queue"
+	"github.com/tgfleet/tgfleet/internal/seal"
+)
+
+// Suite checks what every Redis must do under package queue: the real one and the embedded one. start returns the address of a new
+// and empty one for each test.
+func Suite(t *testing.T, start func(t testing.TB) seal.Secret) {
+	t.Helper()
+	tests := map[string]func(t *testing.T, client *queue.Client){
+		"payloads arrive as they were put":             payloadsArrive,
+		"each shard of the class is filled and served": shardsAreServed,
+		"a failing task is retried without end":        failingTaskIsRetried,
+		"ordinary failures are no crashes":             failuresAreNoCrashes,
+		"failures are counted durably":                 failuresAreCounted,
+		"undecodable payloads reach the handler":       undecodablePayloadsReachTheHandler,
+		"a panic is an ordinary failure":               panicIsRetried,
+		"a panicking decoder is a decode error":        panickingDecoder,
+		"a throttled task waits as long as asked":      throttledTaskWaits,
+		"depth tells where tasks are":                  depthTellsWhereTasksAre,
+		"a stop lets handlers finish":                  stopLetsHandlersFinish,
+		"a stop gives unfinished tasks back":           stopGivesTasksBack,
+		"a working redis passes its probe":             probeSucceeds,
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, Open(t, start(t), queue.Options{Shards: map[queue.Class]int{Text.Class: 2}}))
+		})
+	}
+}
+
+func put(t *testing.T, client *queue.Client, payload string) {
+	t.Helper()
+	require.NoError(t, queue.Put(t.Context(), client, Text, payload))
+}
+
+func payloadsArrive(t *testing.T, client *queue.Client) {
+	payloads := []string{"", "plain", "\x00\xff\xfe not UTF-8", string(bytes.Repeat([]byte{0xAA}, 256<<10))}
+	for _, payload := range payloads {
+		put(t, client, payload)
+	}
+	got := make(chan *queue.Delivery[string], len(payloads))
+	Run(t, client.Serve(Serving(func(_ context.Context, d *queue.Delivery[string]) error {
+		got <- d
+		return nil
+	})))
+	var arrived, ids []string
+	for range payloads {
+		d := Receive(t, got)
+		require.NoError(t, d.DecodeErr)
+		require.Equal(t, d.Payload, string(d.Raw))
+		arrived, ids = append(arrived, d.Payload), append(ids, d.ID)
+	}
+	require.ElementsMatch(t, payloads, arrived)
+	slices.Sort(ids)
+	require.Len(t, slices.Compact(ids), len(payloads), "each task has an id of its own")
+	requireEmpty(t, client)
+	require.Empty(t, got, "a task that succeeded never comes again")
+}
+
+func requireEmpty(t *testing.T, client *queue.Client) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		depth, err := client.Depth(t.Context(), Text.Class)
+		return err == nil && depth == queue.Depth{}
+	}, Within, 10*time.Millisecond)
+}
+
+func shardsAreServed(t *testing.T, client *queue.Client) {
+	for range 4 {
+		put(t, client, "task")
+	}
+	queues := make(chan string, 4)
+	Run(t, client.Serve(Serving(func(_ context.Context, d *queue.Delivery[string]) error {
+		queues <- d.Queue
+		return nil
+	})))
+	counts := map[string]int{}
+	for range 4 {
+		counts[Receive(t, queues)]++
+	}
+	require.Equal(t, map[string]int{"ingest-0": 2, "ingest-1": 2}, counts)
+}
+
+func failingTaskIsRetried(t *testing.T, client *queue.Client) {
+	put(t, client, "stubborn")
+	const failures = 30 // asynq archives after 25 by itself
+	var tries atomic.Int64
+	done := make(chan struct{})
+	Run(t, client.Serve(Serving(func(context.Context, *queue.Delivery[string]) error {
+		if tries.Add(1) <= failures {
+			return fault.Throttle(0, errors.New("not yet"))
+		}
+		close(done)
+		return nil
+	})))
+	Receive(t, done)
+	requireEmpty(t, client)
+}
+
+func failuresAreNoCrashes(t *testing.T, client *queue.Client) {
+	put(t, client, "task")
+	crashes := make(chan int, 2)
+	Run(t, client.Serve(Serving(func(_ context.Context, d *queue.Delivery[string]) error {
+		crashes <- d.Crashes
+		if len(crashes) < 2 {
+			return errors.New("an ordinary failure")
+		}
+		return nil
+	})))
+	requireEmpty(t, client)
+	require.Zero(t, Receive(t, crashes))
+	require.Zero(t, Receive(t, crashes))
+}
+
+func failuresAreCounted(t *testing.T, client *queue.Client) {
+	put(t, client, "counted")
+	type count struct {
+		failures int
+		err      error
+	}
+	counts := make(chan count)
+	serve := func() func() error {
+		return Run(t, client.Serve(Serving(func(ctx context.Context, d *queue.Delivery[string]) error {
+			failures, err := d.CountFailure(ctx)
+			counts <- count{failures, err}
+			return fault.Throttle(0, errors.New("failed"))
+		})))
+	}
+	stop := serve()
+	require.Equal(t, count{failures: 1}, Receive(t, counts))
+	require.Equal(t, count{failures: 2}, Receive(t, counts))
+	go func() {
+		for range counts { // a third delivery may be waiting to report
+			continue
+		}
+	}()
+	require.NoError(t, stop())
+	close(counts)
+
+	counts = make(chan count, 1)
+	Run(t, client.Serve(Serving(func(ctx context.Context, d *queue.Delivery[string]) error {
+		failures, err := d.CountFailure(ctx)
+		counts <- count{failures, err}
+		return nil
+	})))
+	after := Receive(t, counts)
+	require.NoError(t, after.err)
+	require.GreaterOrEqual(t, after.failures, 3, "another server goes on counting")
+}
+
+func undecodablePayloadsReachTheHandler(t *testing.T, client *queue.Client) {
+	put(t, client, "undecodable")
+	got := make(chan *queue.Delivery[string], 1)
+	Run(t, client.Serve(Serving(func(_ context.Context, d *queue.Delivery[string]) error {
+		got <- d
+		return nil
+	})))
+	d := Receive(t, got)
+	require.EqualError(t, d.DecodeErr, "decode task text: no decoding")
+	require.Empty(t, d.Payload)
+	require.Equal(t, "undecodable", string(d.Raw))
+}
+
+func panickingDecoder(t *testing.T, client *queue.Client) {
+	put(t, client, "decoder panics")
+	got := make(chan error, 1)
+	Run(t, client.Serve(Serving(func(_ context.Context, d *queue.Delivery[string]) error {
+		got <- d.DecodeErr
+		return nil
+	})))
+	err := Receive(t, got)
+	require.Equal(t, fault.Permanent, fault.ClassOf(err))
+	require.ErrorContains(t, err, "decode task text: panic: string at ")
+	require.NotContains(t, err.Error(), "decoder panics", "the panic's value is not shown")
+}
+
+func panicIsRetried(t *testing.T, client *queue.Client) {
+	put(t, client, "task")
+	var tries atomic.Int64
+	Run(t, client.Serve(Serving(func(context.Context, *queue.Delivery[string]) error {
+		if tries.Add(1) == 1 {
+			panic("once")
+		}
+		return nil
+	})))
+	require.Eventually(t, func() bool { return tries.Load() == 2 }, Within, 10*time.Millisecond)
+	requireEmpty(t, client)
+}
+
+func throttledTaskWaits(t *testing.T, client *queue.Client) {
+	put(t, client, "task")
+	const asked = 1500 * time.Millisecond
+	runs := make(chan time.Time, 2)
+	Run(t, client.Serve(Serving(func(context.Context, *queue.Delivery[string]) error {
+		runs <- time.Now()
+		if len(runs) == 1 {
+			return fault.Throttle(asked, errors.New("slow down"))
+		}
+		return nil
+	})))
+	require.Eventually(t, func() bool { return len(runs) == 2 }, Within, 10*time.Millisecond)
+	require.GreaterOrEqual(t, -Receive(t, runs).Sub(Receive(t, runs)), asked)
+}
+
+func depthTellsWhereTasksAre(t *testing.T, client *queue.Client) {
+	depth, err := client.Depth(t.Context(), Text.Class)
+	require.NoError(t, err)
+	require.Equal(t, queue.Depth{}, depth)
+	for i := range 6 {
+		put(t, client, fmt.Sprint(i))
+	}
+	depth, err = client.Depth(t.Context(), Text.Class)
+	require.NoError(t, err)
+	require.Positive(t, depth.Oldest)
+	depth.Oldest = 0
+	require.Equal(t, queue.Depth{Pending: 6}, depth)
+
+	release := make(chan struct{})
+	t.Cleanup(func() { close(release) })
+	Run(t, client.Serve(Serving(func(ctx context.Context, d *queue.Delivery[string]) error {
+		if d.Payload == "0" || d.Payload == "1" { // the first in their queues
+			return fault.Throttle(time.Hour, errors.New("later"))
+		}
+		select {
+		case <-release:
+		case <-ctx.Done():
+		}
+		return nil
+	})))
+	require.Eventually(t, func() bool {
+		depth, err := client.Depth(t.Context(), Text.Class)
+		depth.Oldest = 0
+		return err == nil && depth == queue.Depth{Pending: 2, Active: 2, Retry: 2}
+	}, Within, 10*time.Millisecond)
+}
+
+func stopLetsHandlersFinish(t *testing.T, client *queue.Client) {
+	put(t, client, "slow")
+	started, finish := make(chan struct{}), make(chan struct{})
+	var finished atomic.Bool
+	stop := Run(t, client.Serve(Serving(func(ctx context.Context, _ *queue.Delivery[string]) error {
+		close(started)
+		<-finish
+		finished.Store(true)
+		return ctx.Err()
+	})))
+	Receive(t, started)
+	ended := make(chan error, 1)
+	go func() { ended <- stop() }()
+	select {
+	case <-ended:
+		require.FailNow(t, "the stop did not wait for the handler")
+	case <-time.After(200 * time.Millisecond):
+	}
+	close(finish)
+	require.NoError(t, Receive(t, ended))
+	require.True(t, finished.Load())
+	requireEmpty(t, client)
+}
+
+func stopGivesTasksBack(t *testing.T, client *queue.Client) {
+	put(t, client, "too slow")
+	started := make(chan struct{})
+	var ended atomic.Bool
+	cfg := Serving(func(ctx context.Context, _ *queue.Delivery[string]) error {
+		close(started)
+		<-ctx.Done()
+		ended.Store(true)
+		return ctx.Err()
+	})
+	cfg.Drain = 2 * time.Second
+	stop := Run(t, client.Serve(cfg))
+	Receive(t, started)
+	begin := time.Now()
+	require.NoError(t, stop())
+	require.Less(t, time.Since(begin), cfg.Drain)
+	require.True(t, ended.Load(), "no handler outlives the server")
+	depth, err := client.Depth(t.Context(), Text.Class)
+	require.NoError(t, err)
+	require.Equal(t, queue.Depth{Pending: 1}, depth)
+
+	got := make(chan *queue.Delivery[string], 1)
+	Run(t, client.Serve(Serving(func(_ context.Context, d *queue.Delivery[string]) error {
+		got <- d
+		return nil
+	})))
+	again := Receive(t, got)
+	require.Equal(t, "too slow", again.Payload)
+	require.Zero(t, again.Crashes, "a stop is no crash")
+}
+
+func probeSucceeds(t *testing.T, client *queue.Client) {
+	require.NoError(t, client.Probe(t.Context()))
+	used, err := client.MemoryUsed(t.Context())
+	require.NoError(t, err)
+	require.Zero(t, used, "without a limit nothing of it is used")
+}
