@@ -1,9 +1,240 @@
 package store
 
-// Archive keeps what Telegram told. Any number of goroutines may use it.
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"gorm.io/gorm"
+
+	"github.com/tgfleet/tgfleet/internal/content"
+)
+
+// Archive keeps what Telegram told. Any number of goroutines and processes may use it at once.
 type Archive struct {
 	db *DB
+
+	insertUpdates    statement[*updateRow]
+	mergeUpdates     statement[*updateRow]
+	insertMessages   statement[*messageRow]
+	mergeMessages    statement[*messageRow]
+	removeMedia      statement[*messageRow]
+	insertMedia      statement[*mediaRow]
+	mergeFiles       statement[*fileRow]
+	insertRevisions  statement[*snapshot]
+	mergeRevisions   statement[*snapshot]
+	insertEvents     statement[*eventRow]
+	insertDeadLetter statement[*letterRow]
+	mergeChats       statement[*content.Chat]
+	mergeUsers       statement[*userRow]
+	removeSpooled    statement[int64]
 }
 
 // Archive returns the repository of what Telegram told.
-func (db *DB) Archive() *Archive { return &Archive{db: db} }
+func (db *DB) Archive() *Archive {
+	d := db.dialect
+	return &Archive{
+		db:               db,
+		insertUpdates:    updatesTable.insertNew(d),
+		mergeUpdates:     updatesTable.upsert(d),
+		insertMessages:   messagesTable.returning(messagesTable.insertNew(d)),
+		mergeMessages:    messagesTable.returning(messagesTable.upsert(d)),
+		removeMedia:      remove(d, "media", messagesTable.columns[:len(messagesTable.key)]),
+		insertMedia:      mediaTable.insert(d),
+		mergeFiles:       mediaFilesTable.upsert(d),
+		insertRevisions:  revisionsTable.returning(revisionsTable.insertNew(d)),
+		mergeRevisions:   revisionsTable.upsert(d),
+		insertEvents:     eventsTable.insertNew(d),
+		insertDeadLetter: deadLettersTable.insertNew(d),
+		mergeChats:       chatsTable.upsert(d),
+		mergeUsers:       usersTable.upsert(d),
+		removeSpooled:    remove(d, "spool", spoolColumns),
+	}
+}
+
+// Apply writes batch in one transaction and reports what it changed. The archive and the events in the outbox are a function of
+// the set of updates applied so far, never of their order, their repetition, how they were cut into batches, or who applied
+// them at the same time; applying a batch again changes nothing and emits nothing. When Apply returns an error nothing
+// is written, unless the connection broke during the commit, and then trying again is harmless. The error is fault.Permanent when this
+// batch can never be written, fault.Transient when the database may take it later, and else unclassified; it
+// holds nothing of what people wrote.
+func (a *Archive) Apply(ctx context.Context, batch content.Batch) (content.Outcome, error) {
+	started := time.Now()
+	outcome, err := a.apply(ctx, &batch)
+	a.db.metrics.applied(started, err)
+	if err != nil {
+		return content.Outcome{}, fmt.Errorf("apply %d updates: %w", len(batch.Changes), err)
+	}
+	return outcome, nil
+}
+
+func (a *Archive) apply(ctx context.Context, batch *content.Batch) (content.Outcome, error) {
+	rows, err := fold(batch)
+	if err != nil {
+		return content.Outcome{}, err
+	}
+	var outcome content.Outcome
+	err = a.db.write(ctx, func(tx *gorm.DB) error {
+		w := writer{Archive: a, conn: tx.Statement.ConnPool}
+		if err := w.write(ctx, rows); err != nil {
+			return err
+		}
+		outcome = w.outcome
+		_, err := a.removeSpooled.exec(ctx, w.conn, batch.SpoolIDs)
+		return err
+	})
+	return outcome, err
+}
+
+// Probe commits one small write, and so tells whether the database takes writes now. Its errors have the classes of Apply's.
+func (a *Archive) Probe(ctx context.Context) error {
+	err := a.db.write(ctx, func(tx *gorm.DB) error {
+		return tx.Exec("INSERT INTO probes (id, writes) VALUES (1, 1) ON CONFLICT (id) DO UPDATE SET writes = probes.writes + 1").Error
+	})
+	if err != nil {
+		return fmt.Errorf("probe write: %w", err)
+	}
+	return nil
+}
+
+// writer is one transaction of Apply.
+type writer struct {
+	*Archive
+	conn    gorm.ConnPool
+	outcome content.Outcome
+}
+
+// write writes rows. All transactions take the tables in this order, and the rows of each in the order of the keys, so that none
+// waits for another in a circle. Chats and users, which most batches share, come last and are locked the shortest.
+func (w *writer) write(ctx context.Context, rows *folded) (err error) {
+	if w.outcome.Updates, err = w.insertUpdates.exec(ctx, w.conn, rows.updates); err != nil {
+		return err
+	}
+	if w.outcome.Updates < len(rows.updates) {
+		if _, err := w.mergeUpdates.exec(ctx, w.conn, rows.updates); err != nil {
+			return err
+		}
+	}
+	created, err := w.writeMessages(ctx, rows.messages)
+	if err != nil {
+		return err
+	}
+	if _, err := w.mergeFiles.exec(ctx, w.conn, rows.files); err != nil {
+		return err
+	}
+	revised, err := w.writeRevisions(ctx, rows.revisions)
+	if err != nil {
+		return err
+	}
+	w.outcome.Messages, w.outcome.Revisions = len(created), len(revised)
+	if w.outcome.Events, err = w.insertEvents.exec(ctx, w.conn, eventsOf(created, revised)); err != nil {
+		return err
+	}
+	if w.outcome.DeadLetters, err = w.insertDeadLetter.exec(ctx, w.conn, rows.deadLetters); err != nil {
+		return err
+	}
+	if _, err := w.mergeChats.exec(ctx, w.conn, rows.chats); err != nil {
+		return err
+	}
+	_, err = w.mergeUsers.exec(ctx, w.conn, rows.users)
+	return err
+}
+
+// writeMessages writes rows and the media of those that won, and returns the rows of messages that nobody had seen. Who inserts a
+// message has seen it first: nothing else decides.
+func (w *writer) writeMessages(ctx context.Context, rows []*messageRow) (created []*messageRow, err error) {
+	created, known, err := split(rows, findMessage, func(scan func(*sql.Rows) error) error {
+		return w.insertMessages.query(ctx, w.conn, rows, scan)
+	})
+	if err != nil {
+		return nil, err
+	}
+	updated, _, err := split(known, findMessage, func(scan func(*sql.Rows) error) error {
+		return w.mergeMessages.query(ctx, w.conn, known, scan)
+	})
+	if err != nil {
+		return nil, err
+	}
+	// The row of the message is locked, so nobody else touches its media meanwhile.
+	if _, err := w.removeMedia.exec(ctx, w.conn, updated); err != nil {
+		return nil, err
+	}
+	_, err = w.insertMedia.exec(ctx, w.conn, mediaOf(slices.Concat(created, updated)))
+	return created, err
+}
+
+// writeRevisions writes rows and returns those whose content nobody had seen. Like messages, they are told by who inserts them.
+func (w *writer) writeRevisions(ctx context.Context, rows []*snapshot) (revised []*snapshot, err error) {
+	revised, known, err := split(rows, findRevision, func(scan func(*sql.Rows) error) error {
+		return w.insertRevisions.query(ctx, w.conn, rows, scan)
+	})
+	if err != nil {
+		return nil, err
+	}
+	_, err = w.mergeRevisions.exec(ctx, w.conn, known)
+	return revised, err
+}
+
+// split runs a statement that returns keys, and divides rows into those whose keys came back and the others, both still in order.
+func split[T any](
+	rows []T, find func([]T, *sql.Rows) (int, error), run func(scan func(*sql.Rows) error) error,
+) (returned, others []T, err error) {
+	hit := make([]bool, len(rows))
+	err = run(func(result *sql.Rows) error {
+		i, err := find(rows, result)
+		if err == nil {
+			hit[i] = true
+		}
+		return err
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	for i, row := range rows {
+		if hit[i] {
+			returned = append(returned, row)
+		} else {
+			others = append(others, row)
+		}
+	}
+	return returned, others, nil
+}
+
+// errKey says that a statement returned a key that it was not given.
+var errKey = errors.New("the database returned a key that it was not given")
+
+func findMessage(rows []*messageRow, result *sql.Rows) (int, error) {
+	var scope, chat, message int64
+	if err := result.Scan(&scope, &chat, &message); err != nil {
+		return 0, err
+	}
+	key := content.MessageKey{Scope: content.Scope(scope), ChatID: content.ChatID(chat), MessageID: content.MessageID(message)}
+	i, found := slices.BinarySearchFunc(rows, key, func(row *messageRow, key content.MessageKey) int {
+		return compareKeys(row.newest.Key, key)
+	})
+	if !found {
+		return 0, errKey
+	}
+	return i, nil
+}
+
+func findRevision(rows []*snapshot, result *sql.Rows) (int, error) {
+	var scope, chat, message int64
+	var hash sql.RawBytes
+	if err := result.Scan(&scope, &chat, &message, &hash); err != nil {
+		return 0, err
+	}
+	key := content.MessageKey{Scope: content.Scope(scope), ChatID: content.ChatID(chat), MessageID: content.MessageID(message)}
+	i, found := slices.BinarySearchFunc(rows, key, func(row *snapshot, key content.MessageKey) int {
+		return cmp.Or(compareKeys(row.Key, key), bytes.Compare(row.hash[:], hash))
+	})
+	if !found {
+		return 0, errKey
+	}
+	return i, nil
+}

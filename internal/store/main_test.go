@@ -10,6 +10,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/tgfleet/tgfleet/internal/localservers/localtest"
+	"github.com/tgfleet/tgfleet/internal/seal"
 	"github.com/tgfleet/tgfleet/internal/store"
 )
 
@@ -19,7 +20,7 @@ var server = localtest.Postgres{Migrate: migrate}
 func TestMain(m *testing.M) { goleak.VerifyTestMain(server.Around(m)) }
 
 func migrate(ctx context.Context, url string) error {
-	db, err := store.Open(ctx, address(url), store.Options{})
+	db, err := store.Open(ctx, seal.Secret(url), store.Options{})
 	if err != nil {
 		return err
 	}
@@ -47,13 +48,8 @@ func sqliteURL(t *testing.T) string {
 
 func open(t *testing.T, url string) *store.DB {
 	t.Helper()
-	db, err := store.Open(t.Context(), address(url), store.Options{})
+	db, err := store.Open(t.Context(), seal.Secret(url), store.Options{})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
 	return db
 }
-
-// address is a database URL in the shape that Open wants.
-type address string
-
-func (a address) Reveal() string { return string(a) }

@@ -30,7 +30,10 @@ func (db *DB) Migrate(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("migrate: %w", err)
 		}
-		_, failure := provider.Up(ctx)
+		done, failure := provider.Up(ctx)
+		for _, migration := range done {
+			db.log.InfoContext(ctx, "schema migrated", "migration", migration.Source.Path, "duration", migration.Duration)
+		}
 		if failure == nil {
 			break
 		}

@@ -40,7 +40,7 @@ func (db *DB) preparePartition(ctx context.Context, day time.Time) error {
 	if exists, err := partitionExists(db.read(ctx), name); err != nil || exists {
 		return classify(err)
 	}
-	return db.write(ctx, func(tx *gorm.DB) error {
+	err := db.write(ctx, func(tx *gorm.DB) error {
 		if err := inOrder(tx, partitionsWait, fmt.Sprintf("SELECT pg_advisory_xact_lock(%d)", partitionsLock)); err != nil {
 			return err
 		}
@@ -56,6 +56,10 @@ func (db *DB) preparePartition(ctx context.Context, day time.Time) error {
 			fmt.Sprintf("ALTER TABLE updates ATTACH PARTITION %s FOR VALUES FROM ('%s') TO ('%s')", name, first, next),
 		)
 	})
+	if err == nil {
+		db.log.InfoContext(ctx, "partition made", "partition", name)
+	}
+	return err
 }
 
 func partitionExists(tx *gorm.DB, name string) (exists bool, err error) {

@@ -24,6 +24,7 @@ import (
 	"gorm.io/gorm/logger"
 
 	"github.com/tgfleet/tgfleet/internal/fault"
+	"github.com/tgfleet/tgfleet/internal/seal"
 )
 
 // dialect is which database a DB speaks to.
@@ -49,7 +50,7 @@ var errURL = errors.New(
 
 // Options tune a DB. The zero value is usable.
 type Options struct {
-	// Log receives what happens in the background; nil means silence.
+	// Log receives what changes the schema; nil means silence.
 	Log *slog.Logger
 	// Registerer receives the metrics of this DB; nil means none.
 	Registerer prometheus.Registerer
@@ -63,6 +64,7 @@ type DB struct {
 	pool    *sql.DB
 	dialect dialect
 	log     *slog.Logger
+	metrics *metrics
 	// writing lets one transaction of this process at a time write to SQLite, which has one writer anyway: waiting here is
 	// fair and ends with the caller's context, waiting in SQLite is neither. It is nil on PostgreSQL.
 	writing chan struct{}
@@ -71,7 +73,7 @@ type DB struct {
 // Open makes a DB for url: postgres://... or sqlite:PATH. A SQLite file is opened, and made when it does not exist; a PostgreSQL
 // server is first spoken to by the first call that needs it, so that a process can start while it is away. The error of
 // a wrong url is fault.Permanent, says what would be right and does not quote the url.
-func Open(ctx context.Context, url interface{ Reveal() string }, opts Options) (*DB, error) {
+func Open(ctx context.Context, url seal.Secret, opts Options) (*DB, error) {
 	if opts.MaxConns == 0 {
 		opts.MaxConns = defaultMaxConns
 	}
@@ -92,6 +94,9 @@ func Open(ctx context.Context, url interface{ Reveal() string }, opts Options) (
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open database: %w", errors.Join(classify(err), db.pool.Close()))
+	}
+	if db.metrics, err = newMetrics(opts.Registerer, db.pool); err != nil {
+		return nil, errors.Join(err, db.pool.Close())
 	}
 	db.pool.SetMaxOpenConns(opts.MaxConns)
 	db.pool.SetMaxIdleConns(opts.MaxConns)

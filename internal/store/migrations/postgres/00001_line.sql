@@ -183,5 +183,11 @@ CREATE TABLE leases (
     expires_at timestamptz NOT NULL
 );
 
+-- One row, written to find out whether the database takes writes.
+CREATE TABLE probes (
+    id     smallint PRIMARY KEY,
+    writes bigint NOT NULL
+);
+
 -- +goose Down
-DROP TABLE leases, bots, spool, dead_letters, platform_events, media_files, media, message_revisions, messages, users, chats, updates;
+DROP TABLE probes, leases, bots, spool, dead_letters, platform_events, media_files, media, message_revisions, messages, users, chats, updates;

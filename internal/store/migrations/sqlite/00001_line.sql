@@ -180,7 +180,14 @@ CREATE TABLE leases (
     expires_at datetime NOT NULL
 );
 
+-- One row, written to find out whether the database takes writes.
+CREATE TABLE probes (
+    id     integer PRIMARY KEY,
+    writes integer NOT NULL
+);
+
 -- +goose Down
+DROP TABLE probes;
 DROP TABLE leases;
 DROP TABLE bots;
 DROP TABLE spool;

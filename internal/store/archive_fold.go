@@ -1,0 +1,329 @@
+package store
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tgfleet/tgfleet/internal/content"
+	"github.com/tgfleet/tgfleet/internal/event"
+	"github.com/tgfleet/tgfleet/internal/fault"
+	"github.com/tgfleet/tgfleet/internal/ingest"
+)
+
+// folded is a batch as rows: one a key for each table, sorted by key. One statement may not write a key twice, and transactions
+// that lock rows in one order never wait for each other in a circle.
+type folded struct {
+	updates     []*updateRow
+	messages    []*messageRow
+	files       []*fileRow
+	revisions   []*snapshot
+	deadLetters []*letterRow
+	chats       []*content.Chat
+	users       []*userRow
+}
+
+// updateRow is a row of the ledger. Of the times when one update came, the first one counts; of what normalisers
+// made of it, the newest one's word.
+type updateRow struct {
+	day     string
+	source  string
+	hash    ingest.Hash
+	arrived *ingest.Envelope
+	read    *content.Update
+}
+
+// snapshot is a message as one update shows it.
+type snapshot struct {
+	*content.Message
+	hash     content.ContentHash
+	env      *ingest.Envelope
+	source   string
+	entities string
+}
+
+// messageRow is a message: its newest snapshot of the batch makes the row, its oldest one the event of its creation.
+type messageRow struct {
+	newest, oldest *snapshot
+}
+
+// mediaRow is one file of a message.
+type mediaRow struct {
+	key     content.MessageKey
+	ordinal int
+	media   *content.Media
+}
+
+// fileRow is a file as one account knows it, with the snapshot that tells.
+type fileRow struct {
+	media *content.Media
+	in    *snapshot
+}
+
+// userRow is a user's two groups of columns, each from its newest snapshot. language is nil when none tells it.
+type userRow struct {
+	id                content.UserID
+	profile, language *content.User
+}
+
+func (u *userRow) languageVersion() content.Version {
+	if u.language == nil {
+		return ""
+	}
+	return u.language.LanguageVersion
+}
+
+func (u *userRow) languageCode() string {
+	if u.language == nil {
+		return ""
+	}
+	return u.language.LanguageCode
+}
+
+// letterRow is a dead letter with its key.
+type letterRow struct {
+	*ingest.DeadLetter
+	source string
+	hash   ingest.Hash
+}
+
+// eventRow is an event of the outbox.
+type eventRow struct {
+	event.Event
+	source string
+}
+
+// fold returns batch as rows. It returns a fault.Permanent error when the batch holds what no table can.
+func fold(batch *content.Batch) (*folded, error) {
+	if err := checkTimes(batch); err != nil {
+		return nil, fault.As(fault.Permanent, err)
+	}
+	f := &folded{}
+	var snapshots []snapshot
+	for i := range batch.Changes {
+		change := &batch.Changes[i]
+		source := change.Update.Envelope.Source.String()
+		f.updates = append(f.updates, newUpdateRow(&change.Update, source))
+		for j := range change.Chats {
+			f.chats = append(f.chats, &change.Chats[j])
+		}
+		for j := range change.Users {
+			f.users = append(f.users, newUserRow(&change.Users[j]))
+		}
+		for j := range change.Messages {
+			snapshots = append(snapshots, newSnapshot(&change.Messages[j], &change.Update.Envelope, source))
+		}
+	}
+	for i := range snapshots {
+		f.addSnapshot(&snapshots[i])
+	}
+	for i := range batch.DeadLetters {
+		f.deadLetters = append(f.deadLetters, newLetterRow(&batch.DeadLetters[i]))
+	}
+	f.updates = distinct(f.updates, compareUpdates, mergeUpdates)
+	f.messages = distinct(f.messages, compareMessages, mergeMessages)
+	f.files = distinct(f.files, compareFiles, newerFile)
+	f.revisions = distinct(f.revisions, compareRevisions, olderSnapshot)
+	f.deadLetters = distinct(f.deadLetters, compareDeadLetters, firstDeadLetter)
+	f.chats = distinct(f.chats, compareChats, newerChat)
+	f.users = distinct(f.users, compareUsers, mergeUsers)
+	return f, nil
+}
+
+func (f *folded) addSnapshot(s *snapshot) {
+	f.messages = append(f.messages, &messageRow{newest: s, oldest: s})
+	f.revisions = append(f.revisions, s)
+	for i := range s.Media {
+		if media := &s.Media[i]; media.FileID != "" && media.FileUniqueID != "" {
+			f.files = append(f.files, &fileRow{media: media, in: s})
+		}
+	}
+}
+
+// distinct sorts rows by key and merges those of one key, in the order of the batch.
+func distinct[T any](rows []T, compare func(a, b T) int, merge func(kept, next T) T) []T {
+	slices.SortStableFunc(rows, compare)
+	kept := rows[:0]
+	for _, row := range rows {
+		if last := len(kept) - 1; last >= 0 && compare(kept[last], row) == 0 {
+			kept[last] = merge(kept[last], row)
+			continue
+		}
+		kept = append(kept, row)
+	}
+	return kept
+}
+
+func newUpdateRow(u *content.Update, source string) *updateRow {
+	return &updateRow{
+		day: u.Envelope.ReceivedAt.UTC().Format(time.DateOnly), source: source, hash: u.Hash, arrived: &u.Envelope, read: u,
+	}
+}
+
+func compareUpdates(a, b *updateRow) int {
+	return cmp.Or(strings.Compare(a.day, b.day), strings.Compare(a.source, b.source), cmp.Compare(a.read.UpdateID, b.read.UpdateID),
+		bytes.Compare(a.hash[:], b.hash[:]))
+}
+
+// mergeUpdates agrees with the conditions of updatesTable.
+func mergeUpdates(kept, next *updateRow) *updateRow {
+	merged := *kept
+	if arrival := next.arrived.ReceivedAt.Compare(kept.arrived.ReceivedAt); arrival < 0 ||
+		arrival == 0 && next.arrived.Origin < kept.arrived.Origin {
+		merged.arrived = next.arrived
+	}
+	if next.read.NormaliserVersion > kept.read.NormaliserVersion {
+		merged.read = next.read
+	}
+	return &merged
+}
+
+func newSnapshot(m *content.Message, env *ingest.Envelope, source string) snapshot {
+	s := snapshot{Message: m, hash: m.ContentHash(), env: env, source: source}
+	if len(m.Entities) > 0 {
+		b, err := json.Marshal(m.Entities)
+		if err != nil {
+			panic(fmt.Sprintf("store: strings and numbers always marshal: %v", err))
+		}
+		s.entities = string(b)
+	}
+	return s
+}
+
+// producedAt is when Telegram produced the snapshot.
+func (s *snapshot) producedAt() time.Time {
+	if s.EditDate.After(s.Date) {
+		return s.EditDate
+	}
+	return s.Date
+}
+
+func compareKeys(a, b content.MessageKey) int {
+	return cmp.Or(cmp.Compare(a.Scope, b.Scope), cmp.Compare(a.ChatID, b.ChatID), cmp.Compare(a.MessageID, b.MessageID))
+}
+
+func compareMessages(a, b *messageRow) int { return compareKeys(a.newest.Key, b.newest.Key) }
+
+func mergeMessages(kept, next *messageRow) *messageRow {
+	merged := &messageRow{newest: kept.newest, oldest: olderSnapshot(kept.oldest, next.oldest)}
+	if next.newest.Version > kept.newest.Version {
+		merged.newest = next.newest
+	}
+	return merged
+}
+
+func compareRevisions(a, b *snapshot) int {
+	return cmp.Or(compareKeys(a.Key, b.Key), bytes.Compare(a.hash[:], b.hash[:]))
+}
+
+func olderSnapshot(kept, next *snapshot) *snapshot {
+	if next.Version < kept.Version {
+		return next
+	}
+	return kept
+}
+
+func compareFiles(a, b *fileRow) int {
+	return cmp.Or(strings.Compare(a.media.FileUniqueID, b.media.FileUniqueID), strings.Compare(a.in.source, b.in.source))
+}
+
+func newerFile(kept, next *fileRow) *fileRow {
+	if next.in.Version > kept.in.Version {
+		return next
+	}
+	return kept
+}
+
+func newLetterRow(d *ingest.DeadLetter) *letterRow {
+	return &letterRow{DeadLetter: d, source: d.Envelope.Source.String(), hash: ingest.HashOf(d.Envelope.Raw)}
+}
+
+func compareDeadLetters(a, b *letterRow) int {
+	return cmp.Or(strings.Compare(a.source, b.source), bytes.Compare(a.hash[:], b.hash[:]))
+}
+
+func firstDeadLetter(kept, _ *letterRow) *letterRow { return kept }
+
+func compareChats(a, b *content.Chat) int { return cmp.Compare(a.ID, b.ID) }
+
+func newerChat(kept, next *content.Chat) *content.Chat {
+	if next.Version > kept.Version {
+		return next
+	}
+	return kept
+}
+
+func newUserRow(u *content.User) *userRow {
+	row := &userRow{id: u.ID, profile: u}
+	if u.LanguageVersion != "" {
+		row.language = u
+	}
+	return row
+}
+
+func compareUsers(a, b *userRow) int { return cmp.Compare(a.id, b.id) }
+
+func mergeUsers(kept, next *userRow) *userRow {
+	merged := *kept
+	if next.profile.Version > kept.profile.Version {
+		merged.profile = next.profile
+	}
+	if next.language != nil && (kept.language == nil || next.language.LanguageVersion > kept.language.LanguageVersion) {
+		merged.language = next.language
+	}
+	return &merged
+}
+
+// mediaOf returns the files of the messages in rows.
+func mediaOf(rows []*messageRow) []*mediaRow {
+	var files []*mediaRow
+	for _, row := range rows {
+		for i := range row.newest.Media {
+			files = append(files, &mediaRow{key: row.newest.Key, ordinal: i, media: &row.newest.Media[i]})
+		}
+	}
+	return files
+}
+
+// eventsOf returns the events of the messages that were seen, and of the contents that they were seen with, for the first time.
+func eventsOf(created []*messageRow, revised []*snapshot) []*eventRow {
+	rows := make([]*eventRow, 0, len(created)+len(revised))
+	for _, row := range created {
+		rows = append(rows, &eventRow{event.OfMessageCreated(row.oldest.Message, row.oldest.env), row.oldest.source})
+	}
+	for _, s := range revised {
+		rows = append(rows, &eventRow{event.OfMessageRevised(s.Message, s.hash, s.env), s.source})
+	}
+	slices.SortFunc(rows, func(a, b *eventRow) int { return strings.Compare(a.ID, b.ID) })
+	return rows
+}
+
+// checkTimes refuses times that one of the databases can't hold or can't order: on SQLite a year has four digits.
+func checkTimes(batch *content.Batch) error {
+	for i := range batch.Changes {
+		change := &batch.Changes[i]
+		if !holds(change.Update.Envelope.ReceivedAt) {
+			return fmt.Errorf("update %d: time of receipt outside of the years 1 to 9999", change.Update.UpdateID)
+		}
+		for j := range change.Messages {
+			if m := &change.Messages[j]; !holds(m.Date) || !holds(m.EditDate) || !holds(m.Forward.Date) {
+				return fmt.Errorf("update %d: date of a message outside of the years 1 to 9999", change.Update.UpdateID)
+			}
+		}
+	}
+	for i := range batch.DeadLetters {
+		if d := &batch.DeadLetters[i]; !holds(d.Envelope.ReceivedAt) || !holds(d.DiedAt) {
+			return fmt.Errorf("dead letter of update %d: time outside of the years 1 to 9999", d.UpdateID)
+		}
+	}
+	return nil
+}
+
+func holds(t time.Time) bool {
+	const first, end = -62135596800, 253402300800
+	return t.Unix() >= first && t.Unix() < end
+}
