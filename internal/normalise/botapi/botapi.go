@@ -1,0 +1,132 @@
+// Package botapi normalises the Updates of the Bot API (https://core.telegram.org/bots/api#update), with narrow types of its
+// own that name exactly what the archive keeps.
+//
+// Every update with an id becomes a row of the ledger, of whatever kind it is; message, edited_message, channel_post and
+// edited_channel_post become snapshots of a message, of chats and of users as well. What it does not know it passes over: new
+// kinds, new fields, new kinds of content. JSON is read strictly in what it says (names match exactly, ids are
+// 64-bit integers) and mildly in how it is written: of duplicate names the last member counts, whole; U+0000, lone
+// surrogates and invalid UTF-8 are U+FFFD in every stored string, one for each UTF-16 code unit, so that entity offsets stay
+// right. The envelope keeps the raw bytes as they came.
+package botapi
+
+import (
+	"cmp"
+
+	"github.com/go-json-experiment/json"
+
+	"github.com/tgfleet/tgfleet/internal/content"
+	"github.com/tgfleet/tgfleet/internal/ingest"
+	"github.com/tgfleet/tgfleet/internal/normalise"
+)
+
+// Normaliser reads ingest.BotAPIJSON. It has no state: any number of goroutines may use one.
+type Normaliser struct{}
+
+// New returns a normaliser for ingest.BotAPIJSON.
+func New() *Normaliser { return &Normaliser{} }
+
+// Normalise returns what the update in env says. Its errors are *normalise.Rejected.
+func (n *Normaliser) Normalise(env ingest.Envelope) (content.ChangeSet, error) {
+	u, rejected := decode(env.Raw)
+	if rejected != nil {
+		return content.ChangeSet{}, rejected
+	}
+	row := content.Update{
+		Envelope:          env,
+		Hash:              ingest.HashOf(env.Raw),
+		UpdateID:          u.UpdateID,
+		NormaliserVersion: normalise.Version,
+	}
+	kind, m := u.content()
+	if m == nil {
+		row.Kind, row.ChatID = u.ledgerOnly()
+		return content.ChangeSet{Update: row}, nil
+	}
+	row.Kind, row.ChatID = kind, content.ChatID(m.Chat.ID)
+	b := builder{update: &row, kind: kind}
+	b.message(m)
+	if b.wrong != "" {
+		return content.ChangeSet{}, &normalise.Rejected{Class: normalise.Malformed, UpdateID: u.UpdateID, Reason: "/" + string(kind) + b.wrong}
+	}
+	return content.ChangeSet{Update: row, Chats: b.chats, Users: b.users, Messages: b.messages}, nil
+}
+
+// UpdateID returns the id of the update in raw, as far as it can be read; 0 otherwise.
+func (n *Normaliser) UpdateID(raw []byte) int64 {
+	_, id, _ := repair(raw)
+	return id
+}
+
+// The kinds whose content is normalised.
+const (
+	kindMessage           ingest.Kind = "message"
+	kindEditedMessage     ingest.Kind = "edited_message"
+	kindChannelPost       ingest.Kind = "channel_post"
+	kindEditedChannelPost ingest.Kind = "edited_channel_post"
+)
+
+// ledgerKinds are the kinds that are ledger rows only, in Telegram's order.
+var ledgerKinds = []ingest.Kind{
+	"business_connection", "business_message", "edited_business_message", "deleted_business_messages", "guest_message",
+	"message_reaction", "message_reaction_count", "inline_query", "chosen_inline_result", "callback_query", "shipping_query",
+	"pre_checkout_query", "purchased_paid_media", "poll", "poll_answer", "my_chat_member", "chat_member", "chat_join_request",
+	"chat_boost", "removed_chat_boost", "managed_bot", "subscription", "stopped_message_generation",
+}
+
+// content returns the message that the update carries and its kind; nil for every other update. "At most one of the
+// optional fields can be present in any given update"; should Telegram ever send more, the first in its own order
+// counts and the raw bytes keep the rest.
+func (u *update) content() (ingest.Kind, *message) {
+	switch {
+	case u.Message != nil:
+		return kindMessage, u.Message
+	case u.EditedMessage != nil:
+		return kindEditedMessage, u.EditedMessage
+	case u.ChannelPost != nil:
+		return kindChannelPost, u.ChannelPost
+	case u.EditedChannelPost != nil:
+		return kindEditedChannelPost, u.EditedChannelPost
+	default:
+		return "", nil
+	}
+}
+
+// ledgerOnly returns the kind and the chat of an update that is a ledger row only. It refuses nothing: a kind that is not
+// known is called by the field's name, and a chat that can't be read is 0.
+func (u *update) ledgerOnly() (ingest.Kind, content.ChatID) {
+	found := members(u.Others)
+	for _, kind := range ledgerKinds {
+		for _, m := range found {
+			if m.name == string(kind) {
+				return kind, m.chatID()
+			}
+		}
+	}
+	for _, m := range found {
+		if isFieldName(m.name) {
+			return ingest.Kind(m.name), m.chatID()
+		}
+	}
+	return ingest.KindUnknown, 0
+}
+
+// chatID returns the id of the chat that the member is about: its own, its message's (callback_query), or the private chat
+// with the user of a business_connection.
+func (m *member) chatID() content.ChatID {
+	var s subject
+	if json.Unmarshal(m.value, &s) != nil {
+		return 0
+	}
+	return content.ChatID(cmp.Or(s.Chat.ID, s.Message.Chat.ID, s.UserChatID))
+}
+
+// isFieldName tells whether name looks like a name that Telegram gives to a field. Whatever else somebody sends stays
+// out of the ledger's kinds.
+func isFieldName(name string) bool {
+	for _, c := range []byte(name) {
+		if (c < 'a' || 'z' < c) && c != '_' {
+			return false
+		}
+	}
+	return name != "" && len(name) <= 64
+}

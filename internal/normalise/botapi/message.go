@@ -1,0 +1,304 @@
+package botapi
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"reflect"
+	"time"
+
+	"github.com/tgfleet/tgfleet/internal/content"
+	"github.com/tgfleet/tgfleet/internal/ingest"
+	"github.com/tgfleet/tgfleet/internal/normalise"
+)
+
+// kindUnknown is the kind of a message whose content the Bot API of today does not name.
+const kindUnknown content.MessageKind = "unknown"
+
+// lastSecond is the last second that all of the archive's columns and versions can hold: 9999-12-31T23:59:59Z.
+const lastSecond = 253_402_300_799
+
+// builder gathers what one update says. Everything in it is one snapshot, so everything has one version.
+type builder struct {
+	update   *content.Update
+	kind     ingest.Kind
+	version  content.Version
+	chats    []content.Chat
+	users    []content.User
+	messages []content.Message
+	// wrong is the path of the first thing that can't be, below the kind's field, and what would be right.
+	wrong string
+}
+
+// reject remembers the first thing that can't be.
+func (b *builder) reject(path, want string) {
+	if b.wrong == "" {
+		b.wrong = path + ": want " + want
+	}
+}
+
+// message adds m, its chats and its users. A message must say its chat, its id and its date; an ephemeral one, whose
+// id is 0 and whose own number belongs to its receiver, makes no message row yet.
+func (b *builder) message(m *message) {
+	ephemeral := m.EphemeralMessageID != 0
+	if m.MessageID < 0 || m.MessageID == 0 && !ephemeral {
+		b.reject("/message_id", "a positive number")
+	}
+	if m.Date == 0 {
+		b.reject("/date", "a date")
+	}
+	date, editDate := b.time(m.Date, "/date"), b.time(m.EditDate, "/edit_date")
+	b.version = content.NewVersion(b.stamp(date, editDate))
+	kind, files := m.kind()
+
+	out := content.Message{
+		Key: content.MessageKey{
+			Scope:     b.scope(m),
+			ChatID:    b.chat(&m.Chat, "/chat"),
+			MessageID: content.MessageID(m.MessageID),
+		},
+		Version:              b.version,
+		Kind:                 kind,
+		NormaliserVersion:    normalise.Version,
+		ThreadID:             content.MessageID(m.MessageThreadID),
+		IsTopicMessage:       m.IsTopicMessage,
+		FromID:               b.user(m.From, "/from"),
+		SenderChatID:         b.chat(m.SenderChat, "/sender_chat"),
+		ViaBotID:             b.user(m.ViaBot, "/via_bot"),
+		AuthorSignature:      m.AuthorSignature,
+		BusinessConnectionID: m.BusinessConnectionID,
+		Date:                 date,
+		EditDate:             editDate,
+		MediaGroupID:         m.MediaGroupID,
+		Media:                files,
+		ReplyTo:              m.replyTo(),
+		Forward:              b.forward(m),
+	}
+	if m.Text != "" {
+		out.Text, out.Entities = m.Text, b.entities(m.Entities, "/entities")
+	} else {
+		out.Text, out.Entities = m.Caption, b.entities(m.CaptionEntities, "/caption_entities")
+	}
+	for i := range m.NewChatMembers {
+		b.user(&m.NewChatMembers[i], "/new_chat_members")
+	}
+	b.user(m.LeftChatMember, "/left_chat_member")
+	if !ephemeral {
+		b.messages = []content.Message{out}
+	}
+}
+
+// stamp says when Telegram produced the update. An edit_date makes an edit of any kind: Telegram may deliver a message for the
+// first time after it was edited, and that snapshot is as new as the edit. An edit that tells no edit_date is
+// placed by when it came.
+func (b *builder) stamp(date, editDate time.Time) content.Stamp {
+	env := &b.update.Envelope
+	s := content.Stamp{
+		Date:       date,
+		Source:     env.Source,
+		Sequence:   b.update.UpdateID,
+		Hash:       b.update.Hash,
+		Normaliser: normalise.Version,
+	}
+	switch {
+	case !editDate.IsZero():
+		s.Date, s.Edit = editDate, true
+	case b.kind == kindEditedMessage || b.kind == kindEditedChannelPost:
+		s.Edit, s.Undated = true, env.ReceivedAt
+	}
+	return s
+}
+
+// scope returns whose numbering m's id belongs to. A message of a business connection "belongs to a chat of the corresponding
+// business account that is independent from any potential bot chat which might share the same identifier".
+func (b *builder) scope(m *message) content.Scope {
+	if m.BusinessConnectionID != "" {
+		return hashedScope("business:" + m.BusinessConnectionID)
+	}
+	t := content.ChatType(m.Chat.Type)
+	switch t {
+	case content.Private, content.Group, content.Supergroup, content.Channel:
+	default:
+		t = typeOf(m.Chat.ID)
+	}
+	return content.ScopeOf(t, b.update.Envelope.Source.Account)
+}
+
+// hashedScope returns the negative 62-bit hash of name.
+func hashedScope(name string) content.Scope {
+	sum := sha256.Sum256([]byte(name))
+	hash := binary.BigEndian.Uint64(sum[:8]) >> 2
+	return -1 - content.Scope(hash) //nolint:gosec // 62 bits
+}
+
+// typeOf returns a chat type with the numbering of the chat that id names: users are positive, channels and supergroups lie
+// below -1000000000000, basic groups between (https://core.telegram.org/api/bots/ids).
+func typeOf(id int64) content.ChatType {
+	switch {
+	case id > 0:
+		return content.Private
+	case id > -1_000_000_000_000:
+		return content.Group
+	default:
+		return content.Supergroup
+	}
+}
+
+// kind returns what m mainly is, by the name of the field that says so, and its files.
+func (m *message) kind() (content.MessageKind, []content.Media) {
+	kind, files := m.files()
+	switch {
+	case m.Text != "":
+		kind = "text"
+	case kind != "":
+	case m.NewChatMembers != nil:
+		kind = "new_chat_members"
+	case m.LeftChatMember != nil:
+		kind = "left_chat_member"
+	default:
+		kind = m.first()
+	}
+	return kind, files
+}
+
+// first returns the name of the first field that was there.
+func (k *marks) first() content.MessageKind {
+	fields := reflect.ValueOf(k).Elem()
+	for i := range fields.NumField() {
+		if fields.Field(i).Bool() {
+			return content.MessageKind(fields.Type().Field(i).Tag.Get("json"))
+		}
+	}
+	return kindUnknown
+}
+
+// replyTo returns what m answers. Replies within the chat come as reply_to_message, also to an InaccessibleMessage; those to
+// another chat or topic as external_reply, which may hide the message's name.
+func (m *message) replyTo() content.Reply {
+	var r content.Reply
+	switch {
+	case m.ReplyToMessage != nil:
+		r.ChatID, r.MessageID = content.ChatID(m.ReplyToMessage.Chat.ID), content.MessageID(m.ReplyToMessage.MessageID)
+	case m.ExternalReply != nil:
+		r.ChatID, r.MessageID = content.ChatID(m.ExternalReply.Chat.ID), content.MessageID(m.ExternalReply.MessageID)
+	}
+	if r.ChatID == content.ChatID(m.Chat.ID) {
+		r.ChatID = 0
+	}
+	if m.Quote != nil {
+		r.Quote = m.Quote.Text
+	}
+	return r
+}
+
+// forward returns where m comes from.
+func (b *builder) forward(m *message) content.Forward {
+	f := content.Forward{IsAutomatic: m.IsAutomaticForward}
+	o := m.ForwardOrigin
+	if o == nil {
+		return f
+	}
+	f.OriginType = o.Type
+	f.Date = b.time(o.Date, "/forward_origin/date")
+	f.FromID = b.user(o.SenderUser, "/forward_origin/sender_user")
+	f.SenderName = o.SenderUserName
+	f.ChatID = b.chat(o.SenderChat, "/forward_origin/sender_chat")
+	if o.Chat != nil {
+		f.ChatID = b.chat(o.Chat, "/forward_origin/chat")
+	}
+	f.MessageID = content.MessageID(o.MessageID)
+	f.AuthorSignature = o.AuthorSignature
+	return f
+}
+
+// entities returns the marked parts of a text, and adds the users that they mention.
+func (b *builder) entities(list []entity, path string) []content.Entity {
+	if len(list) == 0 {
+		return nil
+	}
+	out := make([]content.Entity, len(list))
+	for i := range list {
+		e := &list[i]
+		out[i] = content.Entity{
+			Type:          e.Type,
+			Offset:        int(e.Offset),
+			Length:        int(e.Length),
+			URL:           e.URL,
+			UserID:        b.user(e.User, path),
+			Language:      e.Language,
+			CustomEmojiID: e.CustomEmojiID,
+		}
+	}
+	return out
+}
+
+// user adds a snapshot of u, once for each user, and returns its id. nil is nobody.
+func (b *builder) user(u *user, path string) content.UserID {
+	if u == nil {
+		return 0
+	}
+	if u.ID <= 0 {
+		b.reject(path+"/id", "a positive number")
+	}
+	id := content.UserID(u.ID)
+	for i := range b.users {
+		if known := &b.users[i]; known.ID == id {
+			// Telegram tells the language of the sender only, and the sender may stand in a mention as well.
+			if known.LanguageCode == "" && u.LanguageCode != "" {
+				known.LanguageVersion, known.LanguageCode = b.version, u.LanguageCode
+			}
+			return id
+		}
+	}
+	snapshot := content.User{
+		ID:        id,
+		Version:   b.version,
+		IsBot:     u.IsBot,
+		FirstName: u.FirstName,
+		LastName:  u.LastName,
+		Username:  u.Username,
+		IsPremium: u.IsPremium,
+	}
+	if u.LanguageCode != "" {
+		snapshot.LanguageVersion, snapshot.LanguageCode = b.version, u.LanguageCode
+	}
+	b.users = append(b.users, snapshot)
+	return id
+}
+
+// chat adds a snapshot of c, once for each chat, and returns its id. nil is none.
+func (b *builder) chat(c *chat, path string) content.ChatID {
+	if c == nil {
+		return 0
+	}
+	if c.ID == 0 {
+		b.reject(path+"/id", "the id of a chat")
+	}
+	id := content.ChatID(c.ID)
+	for i := range b.chats {
+		if b.chats[i].ID == id {
+			return id
+		}
+	}
+	b.chats = append(b.chats, content.Chat{
+		ID:        id,
+		Version:   b.version,
+		Type:      content.ChatType(c.Type),
+		Title:     c.Title,
+		Username:  c.Username,
+		FirstName: c.FirstName,
+		LastName:  c.LastName,
+		IsForum:   c.IsForum,
+	})
+	return id
+}
+
+// time returns the time that seconds of Unix time mean, and the zero time for 0.
+func (b *builder) time(seconds int64, path string) time.Time {
+	if seconds < 0 || seconds > lastSecond {
+		b.reject(path, "a date")
+	}
+	if seconds == 0 {
+		return time.Time{}
+	}
+	return time.Unix(seconds, 0).UTC()
+}
