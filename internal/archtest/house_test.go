@@ -3,6 +3,7 @@ package archtest_test
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -93,7 +94,7 @@ func readModule(tree fs.FS) (string, error) {
 			return strings.TrimSpace(name), nil
 		}
 	}
-	return "", fmt.Errorf("go.mod names no module")
+	return "", errors.New("go.mod names no module")
 }
 
 func skipDir(tree fs.FS, name string) error {
