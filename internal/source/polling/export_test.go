@@ -1,0 +1,6 @@
+package polling
+
+import "net/http"
+
+// Through makes p ask the Bot API server through rt.
+func (p *Poller) Through(rt http.RoundTripper) { p.api.http = rt }
