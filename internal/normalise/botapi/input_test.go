@@ -123,7 +123,7 @@ func TestAMessageThatCannotBeIsRejected(t *testing.T) {
 		"a text sender":          {`{` + head + `,"from":{"id":"5"}}`, "/message/from/id: a JSON string where an integer of 64 bits belongs"},
 		"a sender chat of 0":     {`{` + head + `,"sender_chat":{"id":0}}`, "/message/sender_chat/id: want the id of a chat"},
 		"a negative member":      {`{` + head + `,"new_chat_members":[{"id":-1}]}`, "/message/new_chat_members/id: want a positive number"},
-		"a negative mention":     {`{` + head + `,"text":"Wren","entities":[{"type":"text_mention","offset":0,"length":4,"user":{"id":-1}}]}`, "/message/entities/id: want a positive number"},
+		"a negative mention":     {`{` + head + `,"text":"Wren","entities":[{"type":"text_mention","offset":0,"length":4,"user":{"id":-1}}]}`, "/message/entities/user/id: want a positive number"},
 		"a number for a text":    {`{` + head + `,"text":5}`, "/message/text: a JSON number where a string belongs"},
 		"a text for yes":         {`{` + head + `,"is_topic_message":"yes"}`, "/message/is_topic_message: a JSON string where a boolean belongs"},
 		"an object for entities": {`{` + head + `,"text":"a","entities":{}}`, "/message/entities: a JSON object where an array belongs"},

@@ -25,6 +25,8 @@ type builder struct {
 	chats    []content.Chat
 	users    []content.User
 	messages []content.Message
+	// userAt finds users once there are many.
+	userAt map[content.UserID]int
 	// wrong is the path of the first thing that can't be, below the kind's field, and what would be right.
 	wrong string
 }
@@ -223,7 +225,7 @@ func (b *builder) entities(list []entity, path string) []content.Entity {
 			Offset:        int(e.Offset),
 			Length:        int(e.Length),
 			URL:           e.URL,
-			UserID:        b.user(e.User, path),
+			UserID:        b.user(e.User, path+"/user"),
 			Language:      e.Language,
 			CustomEmojiID: e.CustomEmojiID,
 		}
@@ -240,14 +242,12 @@ func (b *builder) user(u *user, path string) content.UserID {
 		b.reject(path+"/id", "a positive number")
 	}
 	id := content.UserID(u.ID)
-	for i := range b.users {
-		if known := &b.users[i]; known.ID == id {
-			// Telegram tells the language of the sender only, and the sender may stand in a mention as well.
-			if known.LanguageCode == "" && u.LanguageCode != "" {
-				known.LanguageVersion, known.LanguageCode = b.version, u.LanguageCode
-			}
-			return id
+	if known := b.known(id); known != nil {
+		// Telegram tells the language of the sender only, and the sender may stand in a mention as well.
+		if known.LanguageCode == "" && u.LanguageCode != "" {
+			known.LanguageVersion, known.LanguageCode = b.version, u.LanguageCode
 		}
+		return id
 	}
 	snapshot := content.User{
 		ID:        id,
@@ -263,6 +263,32 @@ func (b *builder) user(u *user, path string) content.UserID {
 	}
 	b.users = append(b.users, snapshot)
 	return id
+}
+
+// fewUsers is how many users are looked through one by one. Nearly every update has one or two; the map is there so
+// that a body with a hundred thousand of them costs no more than its length.
+const fewUsers = 16
+
+// known returns the snapshot of the user that was added already, or nil.
+func (b *builder) known(id content.UserID) *content.User {
+	if len(b.users) <= fewUsers {
+		for i := range b.users {
+			if b.users[i].ID == id {
+				return &b.users[i]
+			}
+		}
+		return nil
+	}
+	if b.userAt == nil {
+		b.userAt = make(map[content.UserID]int, 2*fewUsers)
+	}
+	for i := len(b.userAt); i < len(b.users); i++ {
+		b.userAt[b.users[i].ID] = i
+	}
+	if i, ok := b.userAt[id]; ok {
+		return &b.users[i]
+	}
+	return nil
 }
 
 // chat adds a snapshot of c, once for each chat, and returns its id. nil is none.
