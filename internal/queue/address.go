@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"context"
 	"crypto/tls"
 	"fmt"
 	"net"
@@ -159,9 +160,16 @@ const (
 	commandWithin = 3 * time.Second
 )
 
-// tuned returns options with what every connection of ours has in common. Nothing is repeated inside the client: whoever calls
-// knows its deadline, and what else it can do with a command that failed.
-func tuned(options redis.UniversalOptions, poolSize int) *redis.UniversalOptions {
+// dialer opens one connection.
+type dialer func(ctx context.Context, network, address string) (net.Conn, error)
+
+// direct adds nothing to a dialer.
+func direct(next dialer) dialer { return next }
+
+// tuned returns options with what every connection of ours has in common; through may add something to the way it is opened. Nothing
+// is repeated inside the client: whoever calls knows its deadline, and what else it can do with a command that failed.
+func tuned(options redis.UniversalOptions, poolSize int, through func(dialer) dialer) *redis.UniversalOptions {
+	options.Dialer = through(redis.NewDialer(&redis.Options{DialTimeout: dialWithin, TLSConfig: options.TLSConfig}))
 	options.ContextTimeoutEnabled = true
 	options.MaxRetries = -1
 	options.DialerRetries = 1

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -20,25 +23,85 @@ import (
 // refuses to hand out tasks, so it would stay full for ever: link takes the task with a script that Redis allows even then.
 type link struct {
 	redis redis.UniversalClient
-	cut   chan struct{} // closed by close
-	once  sync.Once
+
+	mu sync.Mutex
+	// open holds the connections that are open. Added to as one is dialled, removed from as it is closed.
+	open map[net.Conn]struct{}
+	// down is closed by cut, under mu.
+	down chan struct{}
 }
 
-func newLink(client redis.UniversalClient) *link {
-	l := &link{redis: client, cut: make(chan struct{})}
-	client.AddHook(l)
+func newLink(connect func(through func(dialer) dialer) redis.UniversalClient) *link {
+	l := &link{open: make(map[net.Conn]struct{}), down: make(chan struct{})}
+	l.redis = connect(l.track)
+	l.redis.AddHook(l)
 	return l
 }
 
-// close ends all commands, those under way included. It may be called more than once.
-func (l *link) close() (err error) {
-	l.once.Do(func() {
-		close(l.cut)
-		if closeErr := l.redis.Close(); closeErr != nil {
-			err = fmt.Errorf("close redis: %w", closeErr)
+var errCut = errors.New("the link to redis was cut")
+
+// cut breaks all connections and allows no new ones, so that commands under way fail at once. Closing the client instead would be
+// wrong while a server runs: asynq does not expect its subscription to end, and ends the process. It is called once.
+func (l *link) cut() {
+	l.mu.Lock()
+	close(l.down)
+	broken := slices.Collect(maps.Keys(l.open))
+	l.mu.Unlock()
+	for _, connection := range broken {
+		_ = connection.Close()
+	}
+}
+
+// close closes the client, after all servers have ended.
+func (l *link) close() error {
+	if err := l.redis.Close(); err != nil {
+		return fmt.Errorf("close redis: %w", err)
+	}
+	return nil
+}
+
+// track returns a dialer whose connections cut knows.
+func (l *link) track(next dialer) dialer {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		connection, err := next(ctx, network, address)
+		if err != nil {
+			return nil, err
 		}
-	})
-	return err
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		select {
+		case <-l.down:
+			_ = connection.Close()
+			return nil, errCut
+		default:
+		}
+		l.open[connection] = struct{}{}
+		known := &line{Conn: connection, link: l}
+		if raw, ok := connection.(syscall.Conn); ok {
+			return &checkedLine{line: known, Conn: raw}, nil
+		}
+		return known, nil
+	}
+}
+
+// line is a connection that its link knows of.
+type line struct {
+	net.Conn
+	link *link
+}
+
+// Close implements net.Conn.
+func (l *line) Close() error {
+	l.link.mu.Lock()
+	delete(l.link.open, l.Conn)
+	l.link.mu.Unlock()
+	return l.Conn.Close()
+}
+
+// checkedLine is a line that go-redis can look at before it uses it again: over TLS it can't.
+type checkedLine struct {
+	*line
+	syscall.Conn
 }
 
 // DialHook implements redis.Hook.
@@ -78,7 +141,7 @@ func failed(err error) bool {
 }
 
 // gone is asynq's answer when the task is not active: somebody else ended it, or Redis lost its data.
-func gone(err error) bool { return err != nil && strings.HasPrefix(err.Error(), "NOT FOUND") }
+func gone(err error) bool { return err != nil && strings.Contains(err.Error(), "NOT FOUND") }
 
 // pause waits a little after a failure, longer after each; it returns false when there is no time for another attempt.
 func (l *link) pause(ctx context.Context, attempt int) bool {
@@ -90,7 +153,7 @@ func (l *link) pause(ctx context.Context, attempt int) bool {
 		return true
 	case <-ctx.Done():
 		return false
-	case <-l.cut:
+	case <-l.down:
 		return false
 	}
 }

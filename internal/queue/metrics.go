@@ -12,6 +12,7 @@ type metrics struct {
 	putDuration  *prometheus.HistogramVec
 	tasks        *prometheus.CounterVec
 	taskDuration *prometheus.HistogramVec
+	putBack      *prometheus.CounterVec
 }
 
 func newMetrics(registerer prometheus.Registerer, depths func() map[Class]Depth) (*metrics, error) {
@@ -31,13 +32,16 @@ func newMetrics(registerer prometheus.Registerer, depths func() map[Class]Depth)
 			Name: "tgfleet_queue_task_duration_seconds", Help: "How long a run of a task took.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 2, 16),
 		}, byClass),
+		putBack: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tgfleet_queue_put_back_total", Help: "Tasks that nobody worked on and that were made pending again, by where they were found.",
+		}, []string{"class", "found"}),
 	}
 	if registerer == nil {
 		return m, nil
 	}
 	var err error
 	for _, collector := range []prometheus.Collector{
-		m.puts, m.putDuration, m.tasks, m.taskDuration, depthCollector(depths),
+		m.puts, m.putDuration, m.tasks, m.taskDuration, m.putBack, depthCollector(depths),
 	} {
 		err = errors.Join(err, registerer.Register(collector))
 	}
@@ -48,6 +52,7 @@ func newMetrics(registerer prometheus.Registerer, depths func() map[Class]Depth)
 type laneMetrics struct {
 	putOK, putFailed, taskDone, taskRetried prometheus.Counter
 	putDuration, taskDuration               prometheus.Observer
+	putBack                                 map[place]prometheus.Counter
 }
 
 func (m *metrics) of(class Class) laneMetrics {
@@ -59,6 +64,11 @@ func (m *metrics) of(class Class) laneMetrics {
 		taskDone:     m.tasks.WithLabelValues(label, "done"),
 		taskRetried:  m.tasks.WithLabelValues(label, "retried"),
 		taskDuration: m.taskDuration.WithLabelValues(label),
+		putBack: map[place]prometheus.Counter{
+			fromActive:  m.putBack.WithLabelValues(label, string(fromActive)),
+			fromArchive: m.putBack.WithLabelValues(label, string(fromArchive)),
+			fromNowhere: m.putBack.WithLabelValues(label, string(fromNowhere)),
+		},
 	}
 }
 
@@ -79,6 +89,8 @@ func (m *laneMetrics) ran(took time.Duration, err error) {
 	}
 	m.taskDone.Inc()
 }
+
+func (m *laneMetrics) swept(from place) { m.putBack[from].Inc() }
 
 var (
 	depthDesc = prometheus.NewDesc("tgfleet_queue_depth",

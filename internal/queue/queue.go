@@ -54,8 +54,8 @@ const putPoolSize = 20
 type Client struct {
 	log     *slog.Logger
 	metrics *metrics
-	// connect opens further connections to the same Redis; it is a function so that no field holds the password.
-	connect func(poolSize int) redis.UniversalClient
+	// connect makes one more client of the same Redis; it is a function so that no field holds the password.
+	connect func(poolSize int, through func(dialer) dialer) redis.UniversalClient
 	redis   redis.UniversalClient
 	tasks   *asynq.Client
 	shards  map[Class]int
@@ -98,15 +98,17 @@ func Open(address seal.Secret, options Options) (*Client, error) {
 	}
 	redis.SetLogger(silent{})
 	c := &Client{
-		log:     options.Log,
-		connect: func(poolSize int) redis.UniversalClient { return redis.NewUniversalClient(tuned(parsed, poolSize)) },
-		shards:  maps.Clone(options.Shards),
-		lanes:   make(map[Class]*lane),
+		log: options.Log,
+		connect: func(poolSize int, through func(dialer) dialer) redis.UniversalClient {
+			return redis.NewUniversalClient(tuned(parsed, poolSize, through))
+		},
+		shards: maps.Clone(options.Shards),
+		lanes:  make(map[Class]*lane),
 	}
 	if c.metrics, err = newMetrics(options.Registerer, c.depths); err != nil {
 		return nil, fmt.Errorf("metrics of the queue: %w", err)
 	}
-	c.redis = c.connect(putPoolSize)
+	c.redis = c.connect(putPoolSize, direct)
 	c.tasks = asynq.NewClientFromRedisClient(c.redis)
 	for class := range c.shards {
 		c.lane(class)

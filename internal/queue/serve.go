@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/tgfleet/tgfleet/internal/fault"
 	"github.com/tgfleet/tgfleet/internal/lifecycle"
@@ -62,7 +63,7 @@ func (c *Client) Serve(cfg ServerConfig) lifecycle.Service {
 	}}
 }
 
-// serving is one run of a server. Its goroutine alone uses servers.
+// serving is one run of a server.
 type serving struct {
 	client   *Client
 	lane     *lane
@@ -71,7 +72,11 @@ type serving struct {
 	log      *slog.Logger
 	link     *link
 	active   *inflight
-	servers  map[string]*asynq.Server
+	sweeper  *sweeper
+
+	mu sync.Mutex
+	// servers holds one server for each queue; nil once the stop has begun.
+	servers map[string]*asynq.Server
 }
 
 func newServing(c *Client, cfg ServerConfig) (*serving, error) {
@@ -86,12 +91,16 @@ func newServing(c *Client, cfg ServerConfig) (*serving, error) {
 		handlers[handler.task] = handler
 	}
 	lane := c.lane(cfg.Class)
+	log := c.log.With("class", string(cfg.Class))
 	return &serving{
 		client: c, lane: lane, cfg: cfg, handlers: handlers,
-		log:     c.log.With("class", string(cfg.Class)),
-		link:    newLink(c.connect(cfg.Concurrency + connectionsPerQueue*len(lane.queues))),
+		log: log,
+		link: newLink(func(through func(dialer) dialer) redis.UniversalClient {
+			return c.connect(cfg.Concurrency+connectionsPerQueue*len(lane.queues), through)
+		}),
 		active:  newInflight(),
 		servers: make(map[string]*asynq.Server),
+		sweeper: newSweeper(c.redis, log, &lane.metrics),
 	}, nil
 }
 
@@ -99,24 +108,25 @@ func (s *serving) run(ctx context.Context) error {
 	// Handlers go on while the service stops: their time is up when stop says so.
 	handlers, endHandlers := context.WithCancel(context.WithoutCancel(ctx))
 	defer endHandlers()
-	var err error
 	for i, queue := range s.lane.queues {
 		share := (s.cfg.Concurrency + i) / len(s.lane.queues)
-		err = errors.Join(err, s.start(handlers, queue, max(1, share)))
-	}
-	tick := time.NewTicker(lookEvery)
-	defer tick.Stop()
-	for err == nil && ctx.Err() == nil {
-		err = s.look(ctx, handlers)
-		select {
-		case <-ctx.Done():
-		case <-tick.C:
+		if err := s.start(handlers, queue, max(1, share)); err != nil {
+			return errors.Join(err, s.stop(endHandlers, func() {}))
 		}
 	}
-	return errors.Join(err, s.stop(endHandlers))
+	var care sync.WaitGroup
+	care.Go(func() { s.care(ctx, handlers) })
+	<-ctx.Done()
+	return s.stop(endHandlers, care.Wait)
 }
 
+// start starts the server of one more queue; it does nothing once the stop has begun.
 func (s *serving) start(handlers context.Context, queue string, concurrency int) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.servers == nil {
+		return nil
+	}
 	server := asynq.NewServerFromRedisClient(s.link.redis, asynq.Config{
 		Concurrency:              concurrency,
 		BaseContext:              func() context.Context { return handlers },
@@ -136,37 +146,65 @@ func (s *serving) start(handlers context.Context, queue string, concurrency int)
 	return nil
 }
 
-// look lists the queues for asynq's tools, and serves queues of the class that hold tasks and that other processes made: with more
-// shards than this one knows, now or before a change of the setting.
-func (s *serving) look(ctx, handlers context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, lookWithin)
-	defer cancel()
-	err := s.client.announce(ctx, slices.Collect(maps.Keys(s.servers)))
-	var known []string
-	if err == nil {
-		known, err = s.client.redis.SMembers(ctx, knownQueues).Result()
+// care looks after the queues until ctx ends.
+func (s *serving) care(ctx, handlers context.Context) {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		if err := s.look(ctx, handlers); err != nil && ctx.Err() == nil {
+			s.log.Warn("queues not looked after", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-tick.C:
+		}
 	}
-	for _, queue := range known {
-		if err != nil {
-			break
-		}
-		if s.servers[queue] != nil || !s.lane.class.owns(queue) {
-			continue
-		}
-		var depth Depth
-		depth, err = s.client.depth(ctx, []string{queue})
-		if err != nil || depth.Pending+depth.Active+depth.Retry == 0 {
-			continue
-		}
+}
+
+// look lists the queues for asynq's tools, serves queues that nobody told it of, and sweeps all of them.
+func (s *serving) look(ctx, handlers context.Context) error {
+	found, err := s.find(ctx)
+	if err != nil {
+		return err
+	}
+	for _, queue := range found {
 		s.log.Warn("queue beyond the configured number served too", "queue", queue)
 		if err := s.start(handlers, queue, 1); err != nil {
 			return err
 		}
 	}
-	if err != nil {
-		s.log.Debug("queues not listed", "error", err)
+	return s.sweeper.sweep(ctx, s.served())
+}
+
+func (s *serving) served() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Sorted(maps.Keys(s.servers))
+}
+
+// find returns queues of the class that hold tasks and that other processes made: with more shards than this one knows, now or
+// before a change of the setting.
+func (s *serving) find(ctx context.Context) (found []string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, lookWithin)
+	defer cancel()
+	served := s.served()
+	if err := s.client.announce(ctx, served); err != nil {
+		return nil, err
 	}
-	return nil
+	known, err := s.client.redis.SMembers(ctx, knownQueues).Result()
+	for _, queue := range known {
+		if slices.Contains(served, queue) || !s.lane.class.owns(queue) {
+			continue
+		}
+		depth, err := s.client.depth(ctx, []string{queue})
+		if err != nil {
+			return found, err
+		}
+		if depth.Pending+depth.Active+depth.Retry+depth.Archived > 0 {
+			found = append(found, queue)
+		}
+	}
+	return found, err
 }
 
 // owns says whether queue is one of the class's queues, whatever their number.
@@ -178,37 +216,42 @@ func (c Class) owns(queue string) bool {
 
 func (s *serving) reserve() time.Duration { return min(reserveAtMost, s.cfg.Drain/4) }
 
-// stop ends all servers within the drain time. In good order each server stops fetching, its handlers finish or are left and
+// stop ends all servers within the drain time, and what caring waits for. In good order each server stops fetching, its handlers finish or are left and
 // their tasks given back. A Redis that does not answer holds asynq up, so in the middle of the reserve the connections are cut.
-func (s *serving) stop(endHandlers func()) error {
+func (s *serving) stop(endHandlers, caring func()) error {
+	s.mu.Lock()
+	servers := s.servers
+	s.servers = nil
+	s.mu.Unlock()
 	cut := time.NewTimer(s.cfg.Drain - s.reserve()/2)
 	defer cut.Stop()
-	stopped := make(chan struct{})
+	stopped := make(chan error, 1)
 	go func() {
-		defer close(stopped)
 		var all sync.WaitGroup
-		for _, server := range s.servers {
+		for _, server := range servers {
 			all.Go(server.Shutdown)
 		}
+		all.Go(caring)
 		all.Wait()
 		endHandlers()
 		<-s.active.close()
+		stopped <- s.link.close()
 	}()
 	select {
-	case <-stopped:
-		return s.link.close()
+	case err := <-stopped:
+		return err
 	case <-cut.C:
 	}
 	s.log.Warn("stop cut short: redis or a handler is not done", "handlers", s.active.count())
 	endHandlers()
-	err := s.link.close()
+	s.link.cut()
 	last := time.NewTimer(s.reserve() / 2)
 	defer last.Stop()
 	select {
-	case <-stopped:
+	case err := <-stopped:
 		return err
 	case <-last.C:
-		return errors.Join(err, fmt.Errorf("%d handlers of class %s still run %s after the stop", s.active.count(), s.cfg.Class, s.cfg.Drain))
+		return fmt.Errorf("%d handlers of class %s still run %s after the stop", s.active.count(), s.cfg.Class, s.cfg.Drain)
 	}
 }
 
