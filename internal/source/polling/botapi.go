@@ -44,13 +44,14 @@ type update struct {
 
 // botAPI asks a Bot API server for updates. None of its errors shows a token, or a URL, which contains one.
 type botAPI struct {
-	url  string
-	http http.RoundTripper
+	url      string
+	http     http.RoundTripper
+	maxBytes int64
 }
 
 // newBotAPI makes a client with one connection a poll: HTTP/2 would carry all bots over one, and lose them together.
 func newBotAPI(baseURL string) *botAPI {
-	return &botAPI{url: baseURL, http: &http.Transport{
+	return &botAPI{url: baseURL, maxBytes: answerMaxBytes, http: &http.Transport{
 		Proxy:               http.ProxyFromEnvironment,
 		DialContext:         (&net.Dialer{Timeout: dialWithin}).DialContext,
 		TLSHandshakeTimeout: dialWithin,
@@ -115,13 +116,13 @@ func (a *botAPI) ask(ctx context.Context, token seal.Secret, offset int64) ([]up
 		return nil, fault.As(fault.Transient, err)
 	}
 	defer func() { _ = resp.Body.Close() }()
-	text, err := io.ReadAll(io.LimitReader(resp.Body, answerMaxBytes+1))
+	text, err := io.ReadAll(io.LimitReader(resp.Body, a.maxBytes+1))
 	receivedAt := time.Now()
 	if err != nil {
 		return nil, fault.As(fault.Transient, fmt.Errorf("read the answer: %w", err))
 	}
-	if len(text) > answerMaxBytes {
-		return nil, fmt.Errorf("the answer is longer than %d bytes", answerMaxBytes)
+	if int64(len(text)) > a.maxBytes {
+		return nil, fmt.Errorf("the answer is longer than %d bytes", a.maxBytes)
 	}
 	return split(resp.StatusCode, text, receivedAt)
 }

@@ -88,6 +88,7 @@ func (f *fixture) pollerWith(t *testing.T, leases polling.Leases, ring *seal.Rin
 	require.NoError(t, err)
 	if f.through != nil {
 		p.Through(f.through)
+		p.TakeAnswersUpTo(1 << 20)
 	}
 	return p
 }
