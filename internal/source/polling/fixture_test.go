@@ -305,10 +305,12 @@ func (s *sink) answers(answer func(context.Context, ingest.Envelope) error) {
 	s.answer = answer
 }
 
-func (s *sink) has(raw []byte) bool {
+func (s *sink) has(raw []byte) bool { return s.times(raw) > 0 }
+
+func (s *sink) times(raw []byte) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.took[string(raw)] > 0
+	return s.took[string(raw)]
 }
 
 func (s *sink) total() int {
