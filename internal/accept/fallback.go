@@ -82,8 +82,10 @@ func (f *fallback) put(ctx context.Context, envelopes []ingest.Envelope) bool {
 	f.metrics.flushed(toQueue, len(envelopes), time.Since(start), err)
 	if err != nil {
 		f.leaveQueueOut(queueFailed, err)
+		return false
 	}
-	return err == nil
+	f.metrics.accepted(toQueue, len(envelopes))
+	return true
 }
 
 // putAside reports whether the spool took envelopes.
@@ -98,8 +100,10 @@ func (f *fallback) putAside(ctx context.Context, envelopes []ingest.Envelope) bo
 	f.metrics.flushed(toSpool, len(envelopes), time.Since(start), err)
 	if err != nil {
 		f.pauseSpool(err)
+		return false
 	}
-	return err == nil
+	f.metrics.accepted(toSpool, len(envelopes))
+	return true
 }
 
 // watch looks at the queue until ctx ends: it lets a queue back in that works again, and leaves one out whose memory runs full.

@@ -28,7 +28,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		registerer: reg,
 		updates: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "tgfleet_accept_updates_total",
-			Help: "Updates that a store took, or that nothing durable took (refused).",
+			Help: "Updates by the store that made them durable first, or refused because none did.",
 		}, []string{"result"}),
 		flushSize: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "tgfleet_accept_flush_updates",
@@ -73,7 +73,10 @@ func (m *metrics) flushed(to store, updates int, took time.Duration, err error) 
 		return
 	}
 	m.flushSize.Observe(float64(updates))
-	m.updates.WithLabelValues(string(to)).Add(float64(updates))
+}
+
+func (m *metrics) accepted(by store, updates int) {
+	m.updates.WithLabelValues(string(by)).Add(float64(updates))
 }
 
 func (m *metrics) refused(updates int) {

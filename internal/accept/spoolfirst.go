@@ -34,6 +34,7 @@ func (s *spoolFirst) write(ctx context.Context, envelopes []ingest.Envelope) err
 		s.metrics.refused(len(envelopes))
 		return fault.As(fault.Transient, err)
 	}
+	s.metrics.accepted(toSpool, len(envelopes))
 	if err := s.put(ctx, batch.Batch{SpoolID: id, Envelopes: envelopes}); err != nil {
 		s.log.Warn("queue takes no updates, workers will find them in the spool", "spool_id", id, "error", err)
 	}

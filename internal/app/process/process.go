@@ -1,0 +1,94 @@
+// Package process opens what every process of the fleet stands on: the log, the metrics, the health, the database and the
+// queue. It starts nothing and waits for no server: a process of ours starts while Redis or the database is away, and serves as
+// soon as they answer.
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tgfleet/tgfleet/internal/fault"
+	"github.com/tgfleet/tgfleet/internal/lifecycle"
+	"github.com/tgfleet/tgfleet/internal/obs"
+	"github.com/tgfleet/tgfleet/internal/queue"
+	"github.com/tgfleet/tgfleet/internal/seal"
+	"github.com/tgfleet/tgfleet/internal/store"
+	"github.com/tgfleet/tgfleet/internal/tasks"
+)
+
+// checkWithin bounds the look at the schema when a process starts.
+const checkWithin = 5 * time.Second
+
+// Config names the servers of a process.
+type Config struct {
+	DatabaseURL  seal.Secret
+	RedisURL     seal.Secret
+	IngestQueues int
+	// MaxConns bounds the connections to the database; 0 means the store's default.
+	MaxConns int
+}
+
+// Process is what the parts of one process share.
+type Process struct {
+	Log      *slog.Logger
+	Registry *prometheus.Registry
+	Health   *obs.Health
+	DB       *store.DB
+	Queue    *queue.Client
+}
+
+// Open opens what cfg names. The caller runs Services below everything else, which closes it again.
+func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Process, error) {
+	p := &Process{Log: log, Registry: obs.NewRegistry(), Health: obs.NewHealth()}
+	var err error
+	p.DB, err = store.Open(ctx, cfg.DatabaseURL, store.Options{Log: log, Registerer: p.Registry, MaxConns: cfg.MaxConns})
+	if err != nil {
+		return nil, err
+	}
+	p.Queue, err = queue.Open(cfg.RedisURL, queue.Options{
+		Log: log, Registerer: p.Registry, Shards: map[queue.Class]int{tasks.IngestClass: cfg.IngestQueues},
+	})
+	if err != nil {
+		return nil, errors.Join(err, p.DB.Close())
+	}
+	return p, nil
+}
+
+// CheckSchema refuses a database whose schema is too old for this program. A database that does not answer is no reason not to start.
+func (p *Process) CheckSchema(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, checkWithin)
+	defer cancel()
+	err := p.DB.CheckSchema(ctx)
+	if fault.ClassOf(err) == fault.Transient {
+		p.Log.Warn("schema not checked: the database does not answer", "error", err)
+		return nil
+	}
+	return err
+}
+
+// Services returns what keeps the connections open until everything above has stopped.
+func (p *Process) Services() []lifecycle.Service {
+	return []lifecycle.Service{lifecycle.Closer("database", p.DB.Close), lifecycle.Closer("queue", p.Queue.Close)}
+}
+
+// Close closes the connections of a process that did not get as far as to run its Services.
+func (p *Process) Close() error {
+	return errors.Join(p.Queue.Close(), p.DB.Close())
+}
+
+// DurableSomewhere returns nil while the queue or the spool takes updates.
+func (p *Process) DurableSomewhere(ctx context.Context) error {
+	queued := p.Queue.Probe(ctx)
+	if queued == nil {
+		return nil
+	}
+	if spooled := p.DB.Ping(ctx); spooled != nil {
+		return fmt.Errorf("nothing durable takes updates: %w", errors.Join(queued, spooled))
+	}
+	return nil
+}

@@ -1,0 +1,122 @@
+// Package worker wires the process that turns queued updates into rows: it serves the ingest queues, drains the spool, polls the
+// bots that have no webhook, and keeps house. Any number of workers may run side by side.
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/tgfleet/tgfleet/internal/accept"
+	"github.com/tgfleet/tgfleet/internal/app/process"
+	"github.com/tgfleet/tgfleet/internal/config"
+	"github.com/tgfleet/tgfleet/internal/ingest"
+	"github.com/tgfleet/tgfleet/internal/lifecycle"
+	"github.com/tgfleet/tgfleet/internal/normalise"
+	"github.com/tgfleet/tgfleet/internal/normalise/botapi"
+	"github.com/tgfleet/tgfleet/internal/obs"
+	"github.com/tgfleet/tgfleet/internal/queue"
+	"github.com/tgfleet/tgfleet/internal/seal"
+	"github.com/tgfleet/tgfleet/internal/source/polling"
+	"github.com/tgfleet/tgfleet/internal/tasks"
+)
+
+const (
+	// loopBound is how long a short loop of the process may be silent.
+	loopBound = 30 * time.Second
+	// drainBound allows for a turn of the spool's drain: a claim and a commit, each at its deadline.
+	drainBound = 2 * time.Minute
+)
+
+// Run runs a worker until ctx ends, and then finishes the batches that it holds.
+func Run(ctx context.Context, cfg config.Worker, log *slog.Logger) error {
+	p, err := process.Open(ctx, process.Config{
+		DatabaseURL: cfg.DatabaseURL, RedisURL: cfg.RedisURL, IngestQueues: cfg.IngestQueues,
+	}, log)
+	if err != nil {
+		return err
+	}
+	if err := p.CheckSchema(ctx); err != nil {
+		return errors.Join(err, p.Close())
+	}
+	listener, err := lifecycle.Listen(ctx, cfg.MetricsAddr)
+	if err != nil {
+		return errors.Join(fmt.Errorf("METRICS_ADDR: %w", err), p.Close())
+	}
+	p.Health.Ready("database", p.DB.Ping)
+	p.Health.Ready("queue", p.Queue.Probe)
+	sink := accept.New(accept.Config{
+		Queue: tasks.IngestQueue{Client: p.Queue}, Spool: p.DB.Spool(),
+		Log: log, Registerer: p.Registry, Beat: p.Health.Loop("accept", loopBound),
+	})
+	polling, err := Polling(p, sink, PollingConfig{SecretKeys: cfg.SecretKeys, BotAPIURL: cfg.BotAPIURL})
+	if err != nil {
+		return errors.Join(err, listener.Close(), p.Close())
+	}
+	work := Work(p, WorkConfig{Concurrency: cfg.WorkerConcurrency, Drain: cfg.DrainTimeout})
+	return lifecycle.Run(ctx, log, cfg.DrainTimeout, slices.Concat(
+		p.Services(),
+		[]lifecycle.Service{lifecycle.HTTP("metrics", listener, obs.Mux(p.Registry, p.Health), log)},
+		work,
+		[]lifecycle.Service{{Name: "accept", Run: sink.Run}},
+		polling,
+	)...)
+}
+
+// WorkConfig says how much a worker does at once, and how long it may take to stop.
+type WorkConfig struct {
+	Concurrency int
+	Drain       time.Duration
+}
+
+// Work returns the services that settle what is queued and spooled, and keep house.
+func Work(p *process.Process, cfg WorkConfig) []lifecycle.Service {
+	settler := tasks.NewSettler(tasks.SettlerConfig{
+		Archive:    p.DB.Archive(),
+		Normaliser: normalise.Set{ingest.BotAPIJSON: botapi.New()},
+		Log:        p.Log,
+		Registerer: p.Registry,
+	})
+	drain := tasks.NewDrain(p.DB.Spool(), settler, p.Log, p.Health.Loop("spool", drainBound))
+	housekeeping := tasks.NewHousekeeping(p.DB.Archive(), p.Log, p.Health.Loop("housekeeping", tasks.HousekeepingBound))
+	return []lifecycle.Service{
+		{Name: "settler", Run: settler.Run},
+		p.Queue.Serve(queue.ServerConfig{
+			Class: tasks.IngestClass, Concurrency: cfg.Concurrency, Drain: cfg.Drain,
+			Handlers: []queue.Handler{tasks.HandleIngest(settler)},
+		}),
+		{Name: "spool", Run: drain.Run},
+		{Name: "housekeeping", Run: housekeeping.Run},
+	}
+}
+
+// PollingConfig says where bots are polled and what opens their tokens.
+type PollingConfig struct {
+	// SecretKeys may be empty where no bot is polled.
+	SecretKeys seal.Secret
+	BotAPIURL  string
+}
+
+// Polling returns the services that poll the bots that have no webhook and put their updates into sink; none without keys, because
+// tokens can't be opened then.
+func Polling(p *process.Process, sink ingest.Sink, cfg PollingConfig) ([]lifecycle.Service, error) {
+	if cfg.SecretKeys == "" {
+		p.Log.Info("no SECRET_KEYS: this worker polls no bots")
+		return nil, nil
+	}
+	ring, err := seal.ParseRing(cfg.SecretKeys)
+	if err != nil {
+		return nil, fmt.Errorf("SECRET_KEYS: %w", err)
+	}
+	poller, err := polling.New(polling.Config{
+		Bots: p.DB.Bots(), Leases: p.DB.Leases(), Tokens: ring, Sink: sink, BotAPIURL: cfg.BotAPIURL,
+		Log: p.Log, Registerer: p.Registry, Beat: p.Health.Loop("polling", loopBound),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("polling: %w", err)
+	}
+	return []lifecycle.Service{{Name: "polling", Run: poller.Run}}, nil
+}

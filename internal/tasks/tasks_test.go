@@ -1,0 +1,212 @@
+package tasks_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tgfleet/tgfleet/internal/accept/batch"
+	"github.com/tgfleet/tgfleet/internal/ingest"
+	"github.com/tgfleet/tgfleet/internal/localservers"
+	"github.com/tgfleet/tgfleet/internal/queue"
+	"github.com/tgfleet/tgfleet/internal/store"
+)
+
+const (
+	countUpdates  = `SELECT count(*) FROM updates`
+	countMessages = `SELECT count(*) FROM messages`
+	countDead     = `SELECT count(*) FROM dead_letters`
+	countSpool    = `SELECT count(*) FROM spool`
+)
+
+func TestQueuedUpdatesBecomeRowsOnceHoweverOftenTheyCome(t *testing.T) {
+	t.Parallel()
+	w := setup(t, nil)
+	for range 3 {
+		for from := 1; from <= 200; from += 20 {
+			w.put(batch.Batch{Envelopes: messages(from, from+19)})
+		}
+	}
+	w.serve()
+	w.eventually(countMessages, 200)
+	require.Eventually(t, func() bool { return w.metric("tgfleet_archive_updates_total", "repeat") >= 400 },
+		10*time.Second, time.Millisecond)
+	require.Equal(t, 200, w.query(`SELECT count(*) FROM message_revisions`))
+	require.Equal(t, 400, w.query(`SELECT count(*) FROM platform_events`), "created and revised, once each")
+	require.Equal(t, 0, w.query(countDead))
+	require.InDelta(t, 600, w.metric("tgfleet_archive_kinds_total", "message"), 0)
+	require.InDelta(t, 400, w.metric("tgfleet_archive_events_total", ""), 0)
+}
+
+func TestUpdateThatNobodyCanReadDiesAlone(t *testing.T) {
+	t.Parallel()
+	w := setup(t, nil)
+	envelopes := messages(1, 10)
+	envelopes[3] = envelope(`{"update_id": 4, "message": "` + canary + `"}`)
+	envelopes[7] = envelope(`<html>` + canary)
+	w.put(batch.Batch{Envelopes: envelopes})
+	w.serve()
+	w.eventually(countMessages, 8)
+	w.eventually(countDead, 2)
+	require.Equal(t, 1, w.query(`SELECT count(*) FROM dead_letters WHERE class = 'malformed' AND update_id = 4`))
+	require.Equal(t, 1, w.query(`SELECT count(*) FROM dead_letters WHERE class = 'not_json' AND update_id = 0`))
+	require.Equal(t, 0, w.query(`SELECT count(*) FROM dead_letters WHERE error LIKE '%`+canary+`%'`))
+	require.Equal(t, 2, w.query(`SELECT count(*) FROM dead_letters WHERE position('`+canary+`'::bytea in payload) > 0`),
+		"the bytes are kept")
+}
+
+func TestUpdateThatTheDatabaseRefusesDiesAlone(t *testing.T) {
+	t.Parallel()
+	w := setup(t, spoilt{3: true, 11: true})
+	w.put(batch.Batch{Envelopes: messages(1, 20)})
+	w.put(batch.Batch{Envelopes: messages(21, 40)})
+	w.serve()
+	w.eventually(countMessages, 38)
+	w.eventually(countDead, 2)
+	require.Equal(t, 2, w.query(`SELECT count(*) FROM dead_letters WHERE class = 'refused_by_database' AND update_id IN (`+ids(3, 11)+`)`))
+	require.InDelta(t, 2, w.metric("tgfleet_archive_dead_letters_total", "refused_by_database"), 0)
+}
+
+// failOn makes the database fail with a code and a reason whenever the message 5 is written.
+func (w *worker) failOn(code, reason string) {
+	w.exec(`CREATE FUNCTION fail() RETURNS trigger AS $$ BEGIN
+		IF NEW.message_id = 5 THEN RAISE EXCEPTION '` + reason + `' USING ERRCODE = '` + code + `'; END IF;
+		RETURN NEW; END $$ LANGUAGE plpgsql;
+		CREATE TRIGGER fail BEFORE INSERT OR UPDATE ON messages FOR EACH ROW EXECUTE FUNCTION fail()`)
+}
+
+func TestFailureThatNobodyKnowsKillsAtTheThirdTimeAndOnlyTheUpdateToBlame(t *testing.T) {
+	t.Parallel()
+	w := setup(t, nil)
+	w.failOn("P0001", canary)
+	w.put(batch.Batch{Envelopes: messages(1, 9)})
+	w.serve()
+	w.eventually(countDead, 1)
+	w.eventually(countMessages, 8)
+	require.Equal(t, 1, w.query(`SELECT count(*) FROM dead_letters WHERE class = 'failed_repeatedly' AND update_id = 5`))
+	require.Contains(t, w.log.String(), `"result":"retried"`, "twice it was only retried")
+}
+
+func TestOutageKillsNothingHoweverLong(t *testing.T) {
+	t.Parallel()
+	for name, code := range map[string]string{
+		"deadlock": "40P01", "resources": "53300", "shutdown": "57P01",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := setup(t, nil)
+			w.failOn(code, "out of order")
+			w.put(batch.Batch{Envelopes: messages(1, 9)})
+			w.serve()
+			require.Eventually(t, func() bool { return retriedTimes(w) >= 4 }, 30*time.Second, 5*time.Millisecond)
+			require.Equal(t, 0, w.query(countMessages), "the batch waits whole")
+			w.exec(`DROP TRIGGER fail ON messages`)
+			w.eventually(countMessages, 9)
+			require.Equal(t, 0, w.query(countDead))
+		})
+	}
+}
+
+func retriedTimes(w *worker) int { return strings.Count(w.log.String(), `"result":"retried"`) }
+
+func TestBatchesWaitForADatabaseThatWentAway(t *testing.T) {
+	t.Parallel()
+	server, err := localservers.StartPostgres(t.Context(), localservers.PostgresOptions{
+		Settings: []string{"synchronous_commit=on"}, // what was committed before the crash must be there after it
+	})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, server.Stop()) })
+	require.NoError(t, server.CreateDatabase(t.Context(), "archive", ""))
+	url := server.URL("archive")
+	require.NoError(t, postgres.Migrate(t.Context(), url))
+	w := setupOn(t, url, nil)
+	w.serve()
+	w.put(batch.Batch{Envelopes: messages(1, 5)})
+	w.eventually(countMessages, 5)
+
+	require.NoError(t, server.Kill())
+	w.put(batch.Batch{Envelopes: messages(6, 10)})
+	require.Eventually(t, func() bool { return retriedTimes(w) >= 2 }, 30*time.Second, 5*time.Millisecond)
+	require.NoError(t, server.Restart(t.Context()))
+	require.Eventually(t, func() bool {
+		var n int
+		return w.sql.QueryRowContext(t.Context(), countMessages).Scan(&n) == nil && n == 10
+	}, 30*time.Second, 10*time.Millisecond, "log: %s", w.log)
+	require.Equal(t, 0, w.query(countDead))
+}
+
+func TestPayloadThatCannotBeOpenedIsKept(t *testing.T) {
+	t.Parallel()
+	w := setup(t, nil)
+	raw := queue.Route[[]byte]{
+		Task: "ingest", Class: "ingest",
+		Encode: func(b []byte) ([]byte, error) { return b, nil },
+		Decode: func(b []byte) ([]byte, error) { return b, nil },
+	}
+	require.NoError(t, queue.Put(t.Context(), w.queue.Client, raw, []byte("\x09"+canary)))
+	_, err := w.db.Spool().Put(t.Context(), ingest.Spooled{Payload: []byte("\x08" + canary), Updates: 1, OldestAt: time.Now()})
+	require.NoError(t, err)
+	w.put(batch.Batch{Envelopes: messages(1, 3)})
+	w.serve()
+	w.drain()
+	w.eventually(countDead, 2)
+	w.eventually(countMessages, 3)
+	w.eventually(countSpool, 0)
+	letters, err := w.db.DeadLetters().List(t.Context(), store.DeadLetterFilter{Class: "undecodable_batch"}, 10)
+	require.NoError(t, err)
+	require.Len(t, letters, 2)
+}
+
+func TestSpoolIsDrainedByTheSameRules(t *testing.T) {
+	t.Parallel()
+	w := setup(t, spoilt{107: true})
+	for from := 1; from <= 200; from += 10 {
+		_, err := w.db.Spool().Put(t.Context(), spooled(messages(from, from+9)...))
+		require.NoError(t, err)
+	}
+	w.drain()
+	w.eventually(countMessages, 199)
+	w.eventually(countDead, 1)
+	w.eventually(countSpool, 0)
+}
+
+func TestSpooledBatchThatKeepsFailingCountsItsFailures(t *testing.T) {
+	t.Parallel()
+	w := setup(t, nil)
+	w.failOn("P0001", canary)
+	_, err := w.db.Spool().Put(t.Context(), spooled(messages(1, 9)...))
+	require.NoError(t, err)
+	w.drain()
+	w.eventually(countDead, 1)
+	w.eventually(countMessages, 8)
+	w.eventually(countSpool, 0)
+}
+
+func TestTaskTakesItsSpoolRowAlong(t *testing.T) {
+	t.Parallel()
+	w := setup(t, nil)
+	row := spooled(messages(1, 4)...)
+	row.DueAt = time.Now().Add(time.Hour)
+	id, err := w.db.Spool().Put(t.Context(), row)
+	require.NoError(t, err)
+	w.put(batch.Batch{SpoolID: id, Envelopes: messages(1, 4)})
+	w.serve()
+	w.eventually(countMessages, 4)
+	require.Equal(t, 0, w.query(countSpool), "deleted in the same transaction")
+}
+
+func TestReceivedAtSurvivesTheWay(t *testing.T) {
+	t.Parallel()
+	w := setup(t, nil)
+	env := message(1)
+	env.ReceivedAt = time.Date(2026, 11, 20, 23, 59, 59, 999999000, time.UTC)
+	w.put(batch.Batch{Envelopes: []ingest.Envelope{env}})
+	w.serve()
+	w.eventually(countUpdates, 1)
+	rows, err := w.db.Ledger().Show(t.Context(), env.Source, 1)
+	require.NoError(t, err)
+	require.True(t, env.ReceivedAt.Equal(rows[0].ReceivedAt), "%s", rows[0].ReceivedAt)
+	require.Equal(t, string(env.Raw), string(rows[0].Payload))
+}
