@@ -1,8 +1,8 @@
 // Package normalise turns an update as Telegram delivered it into the archive's words: an ingest.Envelope into a
-// content.ChangeSet. It is pure: no I/O, no clock, no state, so that the same envelope gives the same change set today and
-// at a replay years later. A normaliser either understands an update or rejects it for good; what it does not know
-// (new kinds, new fields) it passes over, because the raw bytes are kept. Telegram's own types live in the
-// subpackages, one for each format.
+// content.ChangeSet. It is pure: no I/O, no clock, no state, so that the same envelope gives the same change set
+// today and at a replay years later. A normaliser either understands an update or rejects it for good; what it
+// does not know (new kinds, new fields) it passes over, because the raw bytes are kept. Telegram's own types live
+// in the subpackages, one for each format.
 package normalise
 
 import (
@@ -16,17 +16,19 @@ import (
 	"github.com/tgfleet/tgfleet/internal/ingest"
 )
 
-// Version is the version of all normalisers together. It goes up whenever one of them reads an update differently, so that a
-// replay wins over what an older version wrote.
+// Version is the version of all normalisers together. It goes up whenever one of them reads an update differently,
+// so that a replay wins over what an older version wrote.
 const Version uint16 = 1
 
-// Normaliser reads the updates of one format. Normalise returns the same change set or the same error whenever it is given the
-// same envelope; every error is a *Rejected. Any number of goroutines may call it, and it changes nothing of env.
+// Normaliser reads the updates of one format. Normalise returns the same change set or the same error whenever it
+// is given the same envelope; every error is a *Rejected. Any number of goroutines may call it, and it changes
+// nothing of env.
 type Normaliser interface {
 	Normalise(env ingest.Envelope) (content.ChangeSet, error)
 }
 
-// identifier is a Normaliser that can tell an update's id from raw bytes that it can't normalise; 0 when there is none to read.
+// identifier is a Normaliser that can tell an update's id from raw bytes that it can't normalise; 0 when there is
+// none to read.
 type identifier interface {
 	UpdateID(raw []byte) int64
 }
@@ -34,8 +36,8 @@ type identifier interface {
 // Set holds the normaliser of each format. It is made once and then only read.
 type Set map[ingest.Format]Normaliser
 
-// Normalise reads env with the normaliser of its format. Every error is a *Rejected, also when there is no such normaliser
-// and when the normaliser panics: the same update can never succeed with this version.
+// Normalise reads env with the normaliser of its format. Every error is a *Rejected, also when there is no such
+// normaliser and when the normaliser panics: the same update can never succeed with this version.
 func (s Set) Normalise(env ingest.Envelope) (cs content.ChangeSet, err error) {
 	n, ok := s[env.Format]
 	if !ok {

@@ -25,6 +25,10 @@ func (r reader) Normalise(env ingest.Envelope) (content.ChangeSet, error) { retu
 
 func (r reader) UpdateID(raw []byte) int64 { return r.id(raw) }
 
+func noMap() map[string]int { return nil }
+
+func noEnvelope() *ingest.Envelope { return nil }
+
 func knows(id int64) func([]byte) int64 { return func([]byte) int64 { return id } }
 
 var env = ingest.Envelope{Format: ingest.BotAPIJSON, Raw: []byte(written)}
@@ -86,8 +90,8 @@ func TestAPanicBecomesARejectionThatNamesUpdateAndPlace(t *testing.T) {
 		"with a text":        {func() { panic(written) }, `^string at normalise_test\.go:\d+$`},
 		"with an error":      {func() { panic(errors.New(written)) }, `^\*errors\.errorString at normalise_test\.go:\d+$`},
 		"of the runtime":     {func() { _ = []int{}[len(written)] }, `^runtime\.boundsError at normalise_test\.go:\d+$`},
-		"of a nil map":       {func() { map[string]int(nil)[written] = 1 }, `^runtime\.\w+ at normalise_test\.go:\d+$`},
-		"of a nil reference": {func() { _ = (*ingest.Envelope)(nil).Raw }, `^runtime\.\w+ at normalise_test\.go:\d+$`},
+		"of a nil map":       {func() { noMap()[written] = 1 }, `^runtime\.\w+ at normalise_test\.go:\d+$`},
+		"of a nil reference": {func() { noEnvelope().Raw = nil }, `^runtime\.\w+ at normalise_test\.go:\d+$`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

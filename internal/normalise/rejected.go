@@ -24,8 +24,9 @@ const (
 	Panic = "panic"
 )
 
-// Rejected says why an update can't be normalised, and never will be by this version: it is a fault.Permanent. Neither it
-// nor its text holds anything of what the update says: only field names, JSON paths, types, offsets and the update's id.
+// Rejected says why an update can't be normalised, and never will be by this version: it is a fault.Permanent.
+// Neither it nor its text holds anything of what the update says: only field names, JSON paths, types, offsets and
+// the update's id.
 type Rejected struct {
 	// Class is one of the package's classes.
 	Class string

@@ -14,9 +14,9 @@ const benchBody = `{"update_id":704512093,"message":{"message_id":184467,"from":
 	`"first_name":"Marisol","last_name":"Okonkwo","username":"marisol_ok","language_code":"es","is_premium":true},` +
 	`"chat":{"id":-1001894420716,"title":"Allotment Growers South","username":"allotment_south","type":"supergroup"},` +
 	`"date":1789345201,"message_thread_id":184401,"reply_to_message":{"message_id":184460,"from":{"id":6120339187,` +
-	`"is_bot":false,"first_name":"Tobias","username":"tobias_digs"},"chat":{"id":-1001894420716,` +
+	`"is_bot":false,"first_name":"Tobias B.","username":"tobias_digs"},"chat":{"id":-1001894420716,` +
 	`"title":"Allotment Growers South","username":"allotment_south","type":"supergroup"},"date":1789344977,` +
-	`"text":"Has anybody got a spare water butt?"},"text":"Yes, @tobias_digs: two of them, see https://example.org/butts ` +
+	`"text":"Has anybody nearby got a spare water butt?"},"text":"Yes, @tobias_digs: two of them, see https://example.org/butts ` +
 	`for the sizes. Bring a trailer, they are heavier than they look.","entities":[{"offset":5,"length":12,` +
 	`"type":"mention"},{"offset":32,"length":25,"type":"url"}],"link_preview_options":{"is_disabled":true}}}`
 

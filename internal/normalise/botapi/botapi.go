@@ -1,12 +1,12 @@
-// Package botapi normalises the Updates of the Bot API (https://core.telegram.org/bots/api#update), with narrow types of its
-// own that name exactly what the archive keeps.
+// Package botapi normalises the Updates of the Bot API (https://core.telegram.org/bots/api#update), with narrow
+// types of its own that name exactly what the archive keeps.
 //
-// Every update with an id becomes a row of the ledger, of whatever kind it is; message, edited_message, channel_post and
-// edited_channel_post become snapshots of a message, of chats and of users as well. What it does not know it passes over: new
-// kinds, new fields, new kinds of content. JSON is read strictly in what it says (names match exactly, ids are
-// 64-bit integers) and mildly in how it is written: of duplicate names the last member counts, whole; U+0000, lone
-// surrogates and invalid UTF-8 are U+FFFD in every stored string, one for each UTF-16 code unit, so that entity offsets stay
-// right. The envelope keeps the raw bytes as they came.
+// Every update with an id becomes a row of the ledger, of whatever kind it is; message, edited_message,
+// channel_post and edited_channel_post become snapshots of a message, of chats and of users as well. What it does
+// not know it passes over: new kinds, new fields, new kinds of content. JSON is read strictly in what it says
+// (names match exactly, ids are 64-bit integers) and mildly in how it is written: of duplicate names the last
+// member counts, whole; U+0000, lone surrogates and invalid UTF-8 are U+FFFD in every stored string, one for each
+// UTF-16 code unit, so that entity offsets stay right. The envelope keeps the raw bytes as they came.
 package botapi
 
 import (
@@ -46,7 +46,9 @@ func (n *Normaliser) Normalise(env ingest.Envelope) (content.ChangeSet, error) {
 	b := builder{update: &row, kind: kind}
 	b.message(m)
 	if b.wrong != "" {
-		return content.ChangeSet{}, &normalise.Rejected{Class: normalise.Malformed, UpdateID: u.UpdateID, Reason: "/" + string(kind) + b.wrong}
+		return content.ChangeSet{}, &normalise.Rejected{
+			Class: normalise.Malformed, UpdateID: u.UpdateID, Reason: "/" + string(kind) + b.wrong,
+		}
 	}
 	return content.ChangeSet{Update: row, Chats: b.chats, Users: b.users, Messages: b.messages}, nil
 }
@@ -91,8 +93,8 @@ func (u *update) content() (ingest.Kind, *message) {
 	}
 }
 
-// ledgerOnly returns the kind and the chat of an update that is a ledger row only. It refuses nothing: a kind that is not
-// known is called by the field's name, and a chat that can't be read is 0.
+// ledgerOnly returns the kind and the chat of an update that is a ledger row only. It refuses nothing: a kind that
+// is not known is called by the field's name, and a chat that can't be read is 0.
 func (u *update) ledgerOnly() (ingest.Kind, content.ChatID) {
 	found := members(u.Others)
 	for _, kind := range ledgerKinds {
@@ -110,8 +112,8 @@ func (u *update) ledgerOnly() (ingest.Kind, content.ChatID) {
 	return ingest.KindUnknown, 0
 }
 
-// chatID returns the id of the chat that the member is about: its own, its message's (callback_query), or the private chat
-// with the user of a business_connection.
+// chatID returns the id of the chat that the member is about: its own, its message's (callback_query), or the
+// private chat with the user of a business_connection.
 func (m *member) chatID() content.ChatID {
 	var s subject
 	if json.Unmarshal(m.value, &s) != nil {

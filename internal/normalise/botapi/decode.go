@@ -12,9 +12,10 @@ import (
 	"github.com/tgfleet/tgfleet/internal/normalise"
 )
 
-// decode reads one Update. Clean updates, nearly all of them, take the first path alone; whatever it refuses, for any
-// reason, is repaired and read again, so that the verdict never depends on what stands first in the text: a wrong field that a
-// later member of the same name replaces is not wrong, and broken JSON is broken JSON even behind a wrong field.
+// decode reads one Update. Clean updates, nearly all of them, take the first path alone; whatever it refuses, for
+// any reason, is repaired and read again, so that the verdict never depends on what stands first in the text: a
+// wrong field that a later member of the same name replaces is not wrong, and broken JSON is broken JSON even
+// behind a wrong field.
 func decode(raw []byte) (*update, *normalise.Rejected) {
 	text := bytes.TrimPrefix(raw, byteOrderMark)
 	if opensObject(text) && !bytes.Contains(text, escapedNUL) {
@@ -34,8 +35,8 @@ func decode(raw []byte) (*update, *normalise.Rejected) {
 	return u, identified(u)
 }
 
-// opensObject tells whether the first byte of text that is no white space opens an object: the decoder takes null for an
-// object without members.
+// opensObject tells whether the first byte of text that is no white space opens an object: the decoder takes null
+// for an object without members.
 func opensObject(text []byte) bool {
 	for _, c := range text {
 		switch c {
@@ -58,8 +59,8 @@ func identified(u *update) *normalise.Rejected {
 	return nil
 }
 
-// describe says where and how a field is not what Telegram says. The text of the decoder's errors quotes values; its path
-// does not: all names in it are names of our own fields, because nothing else is ever decoded.
+// describe says where and how a field is not what Telegram says. The text of the decoder's errors quotes values;
+// its path does not: all names in it are names of our own fields, because nothing else is ever decoded.
 func describe(err error) string {
 	var semantic *json.SemanticError
 	if !errors.As(err, &semantic) {
@@ -103,7 +104,8 @@ type member struct {
 	value jsontext.Value
 }
 
-// members returns the members of object that are not null, in their order. object comes from the decoder, so it is whole.
+// members returns the members of object that are not null, in their order. object comes from the decoder, so it is
+// whole.
 func members(object jsontext.Value) []member {
 	var found []member
 	dec := jsontext.NewDecoder(bytes.NewBuffer(object))

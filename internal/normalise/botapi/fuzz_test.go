@@ -26,8 +26,10 @@ func FuzzNormalise(f *testing.F) {
 		f.Add(body)
 	}
 	for _, body := range []string{
-		"", "\ufeff{}", "[]", `{"update_id":1,"update_id":2}`, messageUpdate(`"text":"\u0000\ud83d\ude00\udead"`), messageUpdate("\"text\":\"\xed\xa0\x80\xff\""),
-		messageUpdate(`"text":"a","text":{"a":1,"a":[{"b":1,"b":2}]}`), `{"update_id":9223372036854775808}`, strings.Repeat("[", 20_000),
+		"", "\ufeff{}", "[]", `{"update_id":1,"update_id":2}`,
+		messageUpdate(`"text":"\u0000\ud83d\ude00\udead"`), messageUpdate("\"text\":\"\xed\xa0\x80\xff\""),
+		messageUpdate(`"text":"a","text":{"a":1,"a":[{"b":1,"b":2}]}`),
+		`{"update_id":9223372036854775808}`, strings.Repeat("[", 20_000),
 	} {
 		f.Add([]byte(body))
 	}
@@ -43,7 +45,9 @@ func FuzzNormalise(f *testing.F) {
 			var r *normalise.Rejected
 			require.ErrorAs(t, err, &r)
 			require.Equal(t, fault.Permanent, fault.ClassOf(err))
-			require.Contains(t, []string{normalise.NotJSON, normalise.NotObject, normalise.TooDeep, normalise.NoUpdateID, normalise.Malformed}, r.Class)
+			require.Contains(t, []string{
+				normalise.NotJSON, normalise.NotObject, normalise.TooDeep, normalise.NoUpdateID, normalise.Malformed,
+			}, r.Class)
 			require.Zero(t, cs)
 			return
 		}
@@ -77,14 +81,14 @@ func eachText(v reflect.Value, visit func(string)) {
 	if v.Type() == reflect.TypeFor[content.Version]() {
 		return
 	}
-	switch v.Kind() {
-	case reflect.String:
+	switch kind := v.Kind(); {
+	case kind == reflect.String:
 		visit(v.String())
-	case reflect.Slice:
+	case kind == reflect.Slice:
 		for i := range v.Len() {
 			eachText(v.Index(i), visit)
 		}
-	case reflect.Struct:
+	case kind == reflect.Struct:
 		for i := range v.NumField() {
 			if v.Type().Field(i).IsExported() {
 				eachText(v.Field(i), visit)

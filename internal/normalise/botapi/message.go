@@ -89,9 +89,9 @@ func (b *builder) message(m *message) {
 	}
 }
 
-// stamp says when Telegram produced the update. An edit_date makes an edit of any kind: Telegram may deliver a message for the
-// first time after it was edited, and that snapshot is as new as the edit. An edit that tells no edit_date is
-// placed by when it came.
+// stamp says when Telegram produced the update. An edit_date makes an edit of any kind: Telegram may deliver a
+// message for the first time after it was edited, and that snapshot is as new as the edit. An edit that tells no
+// edit_date is placed by when it came.
 func (b *builder) stamp(date, editDate time.Time) content.Stamp {
 	env := &b.update.Envelope
 	s := content.Stamp{
@@ -110,8 +110,9 @@ func (b *builder) stamp(date, editDate time.Time) content.Stamp {
 	return s
 }
 
-// scope returns whose numbering m's id belongs to. A message of a business connection "belongs to a chat of the corresponding
-// business account that is independent from any potential bot chat which might share the same identifier".
+// scope returns whose numbering m's id belongs to. A message of a business connection "belongs to a chat of the
+// corresponding business account that is independent from any potential bot chat which might share the same
+// identifier".
 func (b *builder) scope(m *message) content.Scope {
 	if m.BusinessConnectionID != "" {
 		return hashedScope("business:" + m.BusinessConnectionID)
@@ -129,11 +130,11 @@ func (b *builder) scope(m *message) content.Scope {
 func hashedScope(name string) content.Scope {
 	sum := sha256.Sum256([]byte(name))
 	hash := binary.BigEndian.Uint64(sum[:8]) >> 2
-	return -1 - content.Scope(hash) //nolint:gosec // 62 bits
+	return -1 - content.Scope(hash)
 }
 
-// typeOf returns a chat type with the numbering of the chat that id names: users are positive, channels and supergroups lie
-// below -1000000000000, basic groups between (https://core.telegram.org/api/bots/ids).
+// typeOf returns a chat type with the numbering of the chat that id names: users are positive, channels and
+// supergroups lie below -1000000000000, basic groups between (https://core.telegram.org/api/bots/ids).
 func typeOf(id int64) content.ChatType {
 	switch {
 	case id > 0:
@@ -173,8 +174,8 @@ func (k *marks) first() content.MessageKind {
 	return kindUnknown
 }
 
-// replyTo returns what m answers. Replies within the chat come as reply_to_message, also to an InaccessibleMessage; those to
-// another chat or topic as external_reply, which may hide the message's name.
+// replyTo returns what m answers. Replies within the chat come as reply_to_message, also to an
+// InaccessibleMessage; those to another chat or topic as external_reply, which may hide the message's name.
 func (m *message) replyTo() content.Reply {
 	var r content.Reply
 	switch {

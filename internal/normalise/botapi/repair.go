@@ -13,22 +13,23 @@ import (
 	"github.com/tgfleet/tgfleet/internal/normalise"
 )
 
-// Nearly every update is clean: its names are unique, its text is valid UTF-8 without U+0000 and lone surrogates. The decoder is
-// strict and takes those in one pass. An update that it refuses comes here and is rewritten into a clean one with the
-// same meaning, so that one decoder with one set of rules reads both.
+// Nearly every update is clean: its names are unique, its text is valid UTF-8 without U+0000 and lone surrogates.
+// The decoder is strict and takes those in one pass. An update that it refuses comes here and is rewritten into a
+// clean one with the same meaning, so that one decoder with one set of rules reads both.
 
 // byteOrderMark may open a JSON text and is to be ignored (RFC 8259, section 8.1).
 var byteOrderMark = []byte("\ufeff")
 
-// escapedNUL is the only way in which a JSON text can carry U+0000. The strict decoder takes it, the databases do not.
+// escapedNUL is the only way in which a JSON text can carry U+0000. The strict decoder takes it, the databases do
+// not.
 var escapedNUL = []byte(`\u0000`)
 
 // maxDepth is how deep jsontext reads.
 const maxDepth = 10_000
 
-// repair returns raw rewritten so that the strict decoder takes it: what stored text can't hold is U+FFFD, and of members
-// with one name only the last is left, whole, at every level. It also returns the update's id, which is right
-// even when the text turns out to be broken further on; 0 when there is none to read.
+// repair returns raw rewritten so that the strict decoder takes it: what stored text can't hold is U+FFFD, and of
+// members with one name only the last is left, whole, at every level. It also returns the update's id, which is
+// right even when the text turns out to be broken further on; 0 when there is none to read.
 func repair(raw []byte) (clean []byte, updateID int64, rejected *normalise.Rejected) {
 	clean = sanitise(raw)
 	doc := dedup{
@@ -42,10 +43,11 @@ func repair(raw []byte) (clean []byte, updateID int64, rejected *normalise.Rejec
 	return doc.without(clean), doc.updateID, nil
 }
 
-// sanitise returns a copy of raw in which every UTF-16 code unit that stored text can't hold is one U+FFFD, so that
-// offsets of entities, which count UTF-16 code units, stay right: the escapes of U+0000 and of lone surrogates, surrogates
-// that were encoded as if they were characters (three bytes, one unit), and every other byte that is no UTF-8.
-// It looks at escapes wherever they stand: outside a string a backslash is wrong JSON before and after.
+// sanitise returns a copy of raw in which every UTF-16 code unit that stored text can't hold is one U+FFFD, so
+// that offsets of entities, which count UTF-16 code units, stay right: the escapes of U+0000 and of lone
+// surrogates, surrogates that were encoded as if they were characters (three bytes, one unit), and every other
+// byte that is no UTF-8. It looks at escapes wherever they stand: outside a string a backslash is wrong JSON
+// before and after.
 func sanitise(raw []byte) []byte {
 	clean := make([]byte, 0, len(raw)+16)
 	for i := 0; i < len(raw); {
@@ -76,8 +78,8 @@ func sanitise(raw []byte) []byte {
 	return clean
 }
 
-// escape returns how many bytes of b, which opens with a backslash, are an escape to be kept; 0 when it is one of U+0000 or of
-// a lone surrogate. A broken escape is kept for the decoder to refuse.
+// escape returns how many bytes of b, which opens with a backslash, are an escape to be kept; 0 when it is one of
+// U+0000 or of a lone surrogate. A broken escape is kept for the decoder to refuse.
 func escape(b []byte) int {
 	unit, ok := escapedUnit(b)
 	switch {
@@ -160,10 +162,9 @@ func (d *dedup) next() error {
 	if err != nil {
 		return err
 	}
-	switch token.Kind() {
-	case '{', '[':
+	if kind := token.Kind(); kind == '{' || kind == '[' {
 		d.open = append(d.open, object{})
-	case '}', ']':
+	} else if kind == '}' || kind == ']' {
 		d.open = d.open[:len(d.open)-1]
 	}
 	return nil

@@ -4,19 +4,19 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// The types below hold what the archive keeps of Telegram's objects and nothing else; the decoder passes over every other
-// field. Names and meanings: https://core.telegram.org/bots/api, as of Bot API 10.3. Widths are those of the archive's
-// columns, so that a number which a column can't hold is found here and not by the database.
+// The types below hold what the archive keeps of Telegram's objects and nothing else; the decoder passes over
+// every other field. Names and meanings: https://core.telegram.org/bots/api, as of Bot API 10.3. Widths are those
+// of the archive's columns, so that a number which a column can't hold is found here and not by the database.
 
-// update is an Update. Others keeps the members with no field of their own: the kinds that are ledger rows only, and the
-// kinds that nobody here knows yet.
+// update is an Update. Others keeps the members with no field of their own: the kinds that are ledger rows only,
+// and the kinds that nobody here knows yet.
 type update struct {
 	UpdateID          int64          `json:"update_id"`
 	Message           *message       `json:"message"`
 	EditedMessage     *message       `json:"edited_message"`
 	ChannelPost       *message       `json:"channel_post"`
 	EditedChannelPost *message       `json:"edited_channel_post"`
-	Others            jsontext.Value `json:",embed"`
+	Others            jsontext.Value `json:",embed"` //nolint:revive // the decoder's own option, not encoding/json's
 }
 
 type message struct {
@@ -121,7 +121,8 @@ type entity struct {
 	CustomEmojiID string `json:"custom_emoji_id"`
 }
 
-// file is any of the objects that describe one file: Animation, Audio, Document, LivePhoto, Sticker, Video, VideoNote, Voice.
+// file is any of the objects that describe one file: Animation, Audio, Document, LivePhoto, Sticker, Video,
+// VideoNote, Voice.
 type file struct {
 	FileID       string `json:"file_id"`
 	FileUniqueID string `json:"file_unique_id"`
@@ -164,9 +165,9 @@ func (m *mark) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	return dec.SkipValue()
 }
 
-// marks is the table of what a message can be besides text and files: for each content and service field of the Bot API's
-// Message whether it was there. The tags are the kinds' names, and the order decides between two: a venue
-// also sets location.
+// marks is the table of what a message can be besides text and files: for each content and service field of the
+// Bot API's Message whether it was there. The tags are the kinds' names, and the order decides between two: a
+// venue also sets location.
 type marks struct {
 	RichMessage mark `json:"rich_message"`
 	Story       mark `json:"story"`
