@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"gorm.io/gorm"
@@ -207,7 +208,7 @@ var (
 	deadLetterNames = []string{
 		"id", "source", "update_id", "class", "error", "normaliser_version", "received_at", "died_at", "origin", "format", "layer",
 	}
-	deadLetterColumns = append(deadLetterNames[:len(deadLetterNames):len(deadLetterNames)], "request", "payload")
+	deadLetterColumns = append(slices.Clip(deadLetterNames), "request", "payload")
 )
 
 // deadLetterRow is a row of dead_letters.

@@ -267,7 +267,7 @@ var (
 		"source", "update_id", "hash", "received_at", "kind", "chat_id", "origin", "format", "layer", "normaliser_version",
 		"length(payload) AS size_bytes",
 	}
-	ledgerColumns = append(ledgerNames[:len(ledgerNames):len(ledgerNames)], "request", "payload")
+	ledgerColumns = append(slices.Clip(ledgerNames), "request", "payload")
 )
 
 // ledgerRow is a row of updates.

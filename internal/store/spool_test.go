@@ -46,8 +46,8 @@ func TestSpoolBackoffDoublesUpToFifteenSeconds(t *testing.T) {
 		db := open(t)
 		id, err := db.Spool().Put(t.Context(), ingest.Spooled{Payload: []byte("payload"), Updates: 1, OldestAt: time.Now()})
 		require.NoError(t, err)
-		for _, want := range []time.Duration{500, 1000, 2000, 4000, 8000, 15000, 15000} {
-			want *= time.Millisecond
+		for _, seconds := range []float64{0.5, 1, 2, 4, 8, 15, 15} {
+			want := time.Duration(seconds * float64(time.Second))
 			before := time.Now()
 			_, err := db.Spool().CountFailure(t.Context(), id)
 			require.NoError(t, err)

@@ -1,7 +1,8 @@
 package storetest
 
 import (
-	"encoding/json"
+	"bytes"
+	"encoding/gob"
 	"errors"
 	"fmt"
 	"slices"
@@ -77,16 +78,25 @@ func idsOfLetters(letters []store.DeadLetter) []int64 {
 	return ids
 }
 
-func encode(envelopes []ingest.Envelope) ([]byte, error) { return json.Marshal(envelopes) }
+func encode(envelopes []ingest.Envelope) ([]byte, error) {
+	var payload bytes.Buffer
+	err := gob.NewEncoder(&payload).Encode(envelopes)
+	return payload.Bytes(), err
+}
+
+func decode(t *testing.T, batch ingest.Spooled) (envelopes []ingest.Envelope) {
+	t.Helper()
+	require.NoError(t, gob.NewDecoder(bytes.NewReader(batch.Payload)).Decode(&envelopes))
+	require.Len(t, envelopes, batch.Updates)
+	return envelopes
+}
 
 // spooled returns the envelopes of all batches in the spool that are due, and requires that each batch tells the truth about itself.
 func spooled(t *testing.T, db *store.DB) (envelopes []ingest.Envelope, batches []ingest.Spooled) {
 	t.Helper()
 	batches = claim(t, db.Spool(), 10_000, late)
 	for _, batch := range batches {
-		var some []ingest.Envelope
-		require.NoError(t, json.Unmarshal(batch.Payload, &some))
-		require.Len(t, some, batch.Updates)
+		some := decode(t, batch)
 		oldest := slices.MinFunc(some, func(a, b ingest.Envelope) int { return a.ReceivedAt.Compare(b.ReceivedAt) })
 		require.Equal(t, oldest.ReceivedAt, batch.OldestAt)
 		require.Zero(t, batch.Attempts)
@@ -226,8 +236,7 @@ func lettersGoInBatches(t *testing.T, db *store.DB) {
 	require.Len(t, ids, many+5)
 	for _, b := range batches {
 		require.LessOrEqual(t, b.Updates, 64)
-		var some []ingest.Envelope
-		require.NoError(t, json.Unmarshal(b.Payload, &some))
+		some := decode(t, b)
 		sizeBytes := 0
 		for _, env := range some {
 			sizeBytes += len(env.Raw)
@@ -246,7 +255,8 @@ func retryIsWhole(t *testing.T, db *store.DB) {
 
 	failure, calls := errors.New("no room"), 0
 	moved, err := db.DeadLetters().Retry(t.Context(), store.DeadLetterFilter{}, func(envelopes []ingest.Envelope) ([]byte, error) {
-		if calls++; calls == 2 {
+		calls++
+		if calls == 2 {
 			return nil, failure
 		}
 		return encode(envelopes)

@@ -107,8 +107,8 @@ func spoolWaitsUntilDue(t *testing.T, db *store.DB) {
 func spoolClaimsOldestFirst(t *testing.T, db *store.DB) {
 	s := db.Spool()
 	var ids []int64
-	for _, hours := range []time.Duration{1, 4, 2, 3} {
-		ids = append(ids, put(t, s, ingest.Spooled{DueAt: time.Now().Add(-hours * time.Hour)}))
+	for _, ago := range []time.Duration{late, 4 * late, 2 * late, 3 * late} {
+		ids = append(ids, put(t, s, ingest.Spooled{DueAt: time.Now().Add(-ago)}))
 	}
 	require.Equal(t, []int64{ids[1]}, idsOf(claim(t, s, 1, late)))
 	require.Equal(t, []int64{ids[2], ids[3]}, idsOf(claim(t, s, 2, late)))
