@@ -81,14 +81,15 @@ func eachText(v reflect.Value, visit func(string)) {
 	if v.Type() == reflect.TypeFor[content.Version]() {
 		return
 	}
-	switch kind := v.Kind(); {
-	case kind == reflect.String:
+	if v.Kind() == reflect.String {
 		visit(v.String())
-	case kind == reflect.Slice:
+	}
+	if v.Kind() == reflect.Slice {
 		for i := range v.Len() {
 			eachText(v.Index(i), visit)
 		}
-	case kind == reflect.Struct:
+	}
+	if v.Kind() == reflect.Struct {
 		for i := range v.NumField() {
 			if v.Type().Field(i).IsExported() {
 				eachText(v.Field(i), visit)

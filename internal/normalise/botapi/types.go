@@ -16,7 +16,7 @@ type update struct {
 	EditedMessage     *message       `json:"edited_message"`
 	ChannelPost       *message       `json:"channel_post"`
 	EditedChannelPost *message       `json:"edited_channel_post"`
-	Others            jsontext.Value `json:",embed"` //nolint:revive // the decoder's own option, not encoding/json's
+	Others            jsontext.Value `json:",embed"`
 }
 
 type message struct {
