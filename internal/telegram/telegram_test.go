@@ -1,6 +1,7 @@
 package telegram_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"io"
@@ -8,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -134,6 +136,38 @@ func TestTroubleOfNetworkAndServerIsTransientAndShowsNoSecret(t *testing.T) {
 			requireFault(t, err, c.class, server.URL)
 		})
 	}
+}
+
+func TestNothingFollowsARedirectOrReadsForEver(t *testing.T) {
+	t.Parallel()
+	var followed atomic.Bool
+	var endless atomic.Int64
+	ended := make(chan struct{})
+	mux := http.NewServeMux()
+	mux.HandleFunc("/redirect/", func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
+	})
+	mux.HandleFunc("/elsewhere", func(http.ResponseWriter, *http.Request) { followed.Store(true) })
+	mux.HandleFunc("/endless/", func(w http.ResponseWriter, _ *http.Request) {
+		defer close(ended)
+		for endless.Load() < 64<<20 {
+			n, err := w.Write(bytes.Repeat([]byte(" "), 1<<16))
+			if err != nil {
+				return
+			}
+			endless.Add(int64(n))
+		}
+	})
+	server := httptest.NewServer(mux)
+	defer server.Close()
+
+	_, err := telegram.New(server.URL+"/redirect").GetMe(t.Context(), token)
+	require.Equal(t, fault.Transient, fault.ClassOf(err))
+	require.False(t, followed.Load())
+	_, err = telegram.New(server.URL+"/endless").GetMe(t.Context(), token)
+	require.Equal(t, fault.Transient, fault.ClassOf(err))
+	<-ended
+	require.Less(t, endless.Load(), int64(64<<20))
 }
 
 func requireFault(t *testing.T, err error, class fault.Class, url string) {
