@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"strconv"
@@ -77,6 +78,23 @@ func (b *Bots) Remove(ctx context.Context, ref string) (bot account.Bot, err err
 		return account.Bot{}, fmt.Errorf("remove bot: %w", err)
 	}
 	return bot, nil
+}
+
+// ServeWebhook writes down that the bot of that opaque id has its updates posted from now on, with the secret that hash stands for.
+// No such bot is a fault.NotFound error.
+func (b *Bots) ServeWebhook(ctx context.Context, id string, hash [sha256.Size]byte) error {
+	err := b.db.write(ctx, func(tx *gorm.DB) error {
+		changed := tx.Model(&botRow{}).Where("id = ?", id).
+			Select("delivery", "secret_hash").Updates(botRow{Delivery: account.Webhook, SecretHash: hash[:]})
+		if changed.Error == nil && changed.RowsAffected == 0 {
+			return fault.As(fault.NotFound, errors.New("it is not there"))
+		}
+		return changed.Error
+	})
+	if err != nil {
+		return fmt.Errorf("serve webhook of bot %s: %w", id, err)
+	}
+	return nil
 }
 
 func findBot(tx *gorm.DB, ref string) (account.Bot, error) {

@@ -45,7 +45,7 @@ func (c Command[C]) main(ctx context.Context, args []string, out, errs io.Writer
 	err := flags.Parse(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprintf(out, "%s %s.\n\nUsage: %[1]s\n\nSettings, from the environment:\n\n%s", c.Name, c.Does, config.Usage(c.Name))
+		fmt.Fprintf(out, "%[1]s %[2]s.\n\nUsage: %[1]s\n\nSettings, from the environment:\n\n%[3]s", c.Name, c.Does, config.Usage(c.Name))
 		return 0
 	case err != nil || flags.NArg() > 0:
 		fmt.Fprintf(errs, "%s takes no arguments; its settings come from the environment, see %[1]s --help\n", c.Name)

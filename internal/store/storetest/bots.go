@@ -2,9 +2,13 @@ package storetest
 
 import (
 	"crypto/sha256"
+	"fmt"
+	"strconv"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/tgfleet/tgfleet/internal/account"
 	"github.com/tgfleet/tgfleet/internal/fault"
@@ -21,6 +25,7 @@ func Bots(t *testing.T, open Open) {
 		"a token in place of a name is not repeated":        botTokenIsNotRepeated,
 		"a username of two bots is refused":                 botIsAmbiguous,
 		"a removed bot is gone, and the others stay":        botIsRemoved,
+		"a bot goes over to a webhook with a new secret":    botGoesOverToAWebhook,
 		"of two that remove a bot, one is told that it did": botIsRemovedOnce,
 	}.check(t, open)
 }
@@ -129,21 +134,25 @@ func botIsRemoved(t *testing.T, db *store.DB) {
 
 func botIsRemovedOnce(t *testing.T, db *store.DB) {
 	b := db.Bots()
-	addBots(t, b, bot("opaque", 42, "first_bot"))
-	errs := make(chan error, 4)
-	for range cap(errs) {
-		go func() {
-			_, err := b.Remove(t.Context(), "42")
-			errs <- err
-		}()
+	const bots, callers = 20, 4
+	for id := account.BotID(1); id <= bots; id++ {
+		addBots(t, b, bot(fmt.Sprintf("opaque-%d", id), id, ""))
 	}
-	succeeded := 0
-	for range cap(errs) {
-		if err := <-errs; err == nil {
-			succeeded++
-		} else {
-			require.Equal(t, fault.NotFound, fault.ClassOf(err))
-		}
+	var removed atomic.Int64
+	group, ctx := errgroup.WithContext(t.Context())
+	for range callers {
+		group.Go(func() error {
+			for id := 1; id <= bots; id++ {
+				_, err := b.Remove(ctx, strconv.Itoa(id))
+				if err == nil {
+					removed.Add(1)
+				} else if fault.ClassOf(err) != fault.NotFound {
+					return err
+				}
+			}
+			return nil
+		})
 	}
-	require.Equal(t, 1, succeeded)
+	require.NoError(t, group.Wait())
+	require.EqualValues(t, bots, removed.Load())
 }
