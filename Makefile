@@ -55,6 +55,7 @@ fmt: ## Formats the code, imports included.
 
 .PHONY: golangci
 golangci: ## The linters alone (.golangci.yml).
+	$(TOOL) golangci-lint config verify
 	$(TOOL) golangci-lint run
 
 .PHONY: fuzz
