@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"regexp"
@@ -41,12 +40,6 @@ type Enrolled struct {
 // WebhookPath returns the path at which the api takes the bot's updates.
 func (e Enrolled) WebhookPath() string { return webhook.Prefix + e.ID }
 
-const (
-	// idSizeBytes and secretSizeBytes are 128 and 256 bits of chance.
-	idSizeBytes     = 16
-	secretSizeBytes = 32
-)
-
 // tokens are written as https://core.telegram.org/bots/api#authorizing-your-bot shows.
 var tokens = regexp.MustCompile(`^[0-9]{1,18}:[A-Za-z0-9_-]+$`)
 
@@ -65,9 +58,9 @@ func BotID(token seal.Secret) (account.BotID, error) {
 	return account.BotID(id), nil
 }
 
-// Secret makes a new webhook secret and its hash. It has only characters that setWebhook takes.
+// Secret makes a new webhook secret of 260 random bits, in characters that setWebhook takes, and its hash.
 func Secret() (seal.Secret, [sha256.Size]byte) {
-	secret := random(secretSizeBytes)
+	secret := rand.Text() + rand.Text()
 	return seal.Secret(secret), sha256.Sum256([]byte(secret))
 }
 
@@ -83,17 +76,11 @@ func Bot(ctx context.Context, bots Bots, ring *seal.Ring, n Newcomer) (Enrolled,
 	}
 	secret, hash := Secret()
 	e := Enrolled{Secret: secret, Bot: account.Bot{
-		ID: random(idSizeBytes), BotID: id, Username: n.Username, Delivery: n.Delivery,
+		ID: strings.ToLower(rand.Text()), BotID: id, Username: n.Username, Delivery: n.Delivery,
 		SecretHash: hash, SealedToken: sealed, CreatedAt: time.Now().UTC(),
 	}}
 	if err := bots.Add(ctx, e.Bot); err != nil {
 		return Enrolled{}, err
 	}
 	return e, nil
-}
-
-func random(sizeBytes int) string {
-	b := make([]byte, sizeBytes)
-	_, _ = rand.Read(b) // never fails, says its documentation
-	return base64.RawURLEncoding.EncodeToString(b)
 }
