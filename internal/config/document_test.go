@@ -53,7 +53,7 @@ with ` + "`--help`" + `.
 func TestDocumentEqualsTheTable(t *testing.T) {
 	t.Parallel()
 	if *update {
-		require.NoError(t, os.WriteFile(documentPath, []byte(document()), 0o644)) //nolint:gosec // a page to read
+		require.NoError(t, os.WriteFile(documentPath, []byte(document()), 0o644))
 	}
 	written, err := os.ReadFile(documentPath)
 	require.NoError(t, err)

@@ -64,7 +64,9 @@ func HTTP(name string, l net.Listener, handler http.Handler, log *slog.Logger) S
 		if err != nil {
 			err = fmt.Errorf("serve %s: requests cut after %s: %w", l.Addr(), finishWithin, errors.Join(err, server.Close()))
 		}
-		<-served
+		if ended := <-served; !errors.Is(ended, http.ErrServerClosed) {
+			err = errors.Join(err, fmt.Errorf("serve %s: %w", l.Addr(), ended))
+		}
 		return err
 	}}
 }

@@ -13,11 +13,12 @@ import (
 )
 
 // get asks over a connection of its own, so that none stays behind.
-func get(t *testing.T, url string) (string, error) {
-	t.Helper()
+func get(ctx context.Context, url string) (string, error) {
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
-	require.NoError(t, err)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+	if err != nil {
+		return "", err
+	}
 	resp, err := client.Do(req)
 	if err != nil {
 		return "", err
@@ -49,13 +50,13 @@ func TestRequestsUnderWayFinishWhenTheServerStops(t *testing.T) {
 	}
 	answered := make(chan answer, 1)
 	go func() {
-		body, err := get(t, "http://"+l.Addr().String())
+		body, err := get(t.Context(), "http://"+l.Addr().String())
 		answered <- answer{body, err}
 	}()
 	<-arrived
 	stop()
 	require.Eventually(t, func() bool {
-		_, err := get(t, "http://"+l.Addr().String())
+		_, err := get(t.Context(), "http://"+l.Addr().String())
 		return err != nil
 	}, 10*time.Second, time.Millisecond, "no new connection is taken")
 	close(finish)

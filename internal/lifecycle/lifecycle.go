@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 )
 
@@ -85,8 +86,7 @@ func (g *group) stop(drain time.Duration) {
 	over := time.NewTimer(drain)
 	defer over.Stop()
 	late := false
-	for i := len(g.services) - 1; i >= 0; i-- {
-		r := g.services[i]
+	for _, r := range slices.Backward(g.services) {
 		// One that ended before its turn came was not asked to.
 		asked := !r.hasEnded()
 		r.cancel()

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -54,7 +53,7 @@ func (d *diary) service(name string, takes time.Duration) lifecycle.Service {
 	}}
 }
 
-func discard() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
+func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 func TestServicesStopInReverseOrderEachOneCompletely(t *testing.T) {
 	t.Parallel()
@@ -164,7 +163,7 @@ func TestPanicInAServiceEndsTheProcess(t *testing.T) {
 			lifecycle.Service{Name: "bad", Run: func(context.Context) error { panic("a defect") }})
 		return
 	}
-	child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestPanicInAServiceEndsTheProcess$") //nolint:gosec // itself
+	child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestPanicInAServiceEndsTheProcess$")
 	child.Env = append(os.Environ(), childEnv+"=1")
 	out, err := child.CombinedOutput()
 	require.Error(t, err)

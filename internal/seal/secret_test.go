@@ -28,7 +28,7 @@ func TestSecretPrintsSealedEverywhere(t *testing.T) {
 	}{secret, []seal.Secret{secret}, map[string]seal.Secret{"a": secret}, map[seal.Secret]int{secret: 1}, &secret}
 
 	prints := map[string]string{
-		"print": fmt.Sprint(secret), "error": fmt.Errorf("call %v: %w", secret, errors.New("x")).Error(),
+		"print": fmt.Sprint("token ", secret), "error": fmt.Errorf("call %v: %w", secret, errors.New("x")).Error(),
 		"String": secret.String(), "GoString": secret.GoString(), "concatenated": "a" + fmt.Sprintln(secret),
 	}
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "% x", "%d", "%10.3s", "%-50v", "%U"} {

@@ -1,6 +1,7 @@
 package polling_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -108,7 +109,7 @@ func TestOffsetMovesOnlyAfterEveryUpdateIsTaken(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		first, second, third := w.post(t, "1"), w.post(t, "2"), w.post(t, "3")
 		w.sink.answers(func(_ context.Context, env ingest.Envelope) error {
-			if string(env.Raw) == string(second.Raw) {
+			if bytes.Equal(env.Raw, second.Raw) {
 				return errFull
 			}
 			return nil
