@@ -132,6 +132,22 @@ func botIsRemoved(t *testing.T, db *store.DB) {
 	addBots(t, b, first)
 }
 
+func botGoesOverToAWebhook(t *testing.T, db *store.DB) {
+	b := db.Bots()
+	first, second := bot("opaque", 42, "first_bot"), bot("other", 43, "second_bot")
+	addBots(t, b, first, second)
+	hash := sha256.Sum256([]byte("another secret"))
+	require.NoError(t, b.ServeWebhook(t.Context(), "opaque", hash))
+	first.Delivery, first.SecretHash = account.Webhook, hash
+	listed, err := b.List(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, []account.Bot{first, second}, listed)
+
+	err = b.ServeWebhook(t.Context(), "nobody", hash)
+	require.Equal(t, fault.NotFound, fault.ClassOf(err))
+	require.ErrorContains(t, err, "nobody")
+}
+
 func botIsRemovedOnce(t *testing.T, db *store.DB) {
 	b := db.Bots()
 	const bots, callers = 20, 4
