@@ -100,7 +100,7 @@ const scrapeWithin = 500 * time.Millisecond
 
 // depths returns the depth of every class in use, for a scrape; a class whose depth is not known in time is left out.
 func (c *Client) depths() map[Class]Depth {
-	ctx, cancel := context.WithTimeout(context.Background(), scrapeWithin)
+	ctx, cancel := context.WithTimeout(context.Background(), scrapeWithin) //nolint:forbidigo // a scrape brings none
 	defer cancel()
 	known := make(map[Class]Depth)
 	for _, lane := range c.allLanes() {

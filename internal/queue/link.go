@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math/rand/v2"
 	"net"
 	"slices"
 	"strings"
@@ -146,7 +145,7 @@ func gone(err error) bool { return err != nil && strings.Contains(err.Error(), "
 // pause waits a little after a failure, longer after each; it returns false when there is no time for another attempt.
 func (l *link) pause(ctx context.Context, attempt int) bool {
 	wait := min(time.Duration(attempt)*100*time.Millisecond, time.Second)
-	timer := time.NewTimer(wait/2 + rand.N(wait))
+	timer := time.NewTimer(wait/2 + jitter(wait))
 	defer timer.Stop()
 	select {
 	case <-timer.C:

@@ -1,7 +1,6 @@
 package queue
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -11,60 +10,52 @@ import (
 // asynqLog writes asynq's own lines to a slog.Logger. They name tasks and queues and hold no payload. While Redis is away asynq
 // says so many times a second; of each level one line a second gets through, with the number of those left out.
 type asynqLog struct {
-	log *slog.Logger
-
-	mu     sync.Mutex
-	levels map[slog.Level]*throttle
-}
-
-type throttle struct {
-	next    time.Time
-	dropped int
+	debug, warn, failure level
 }
 
 func newAsynqLog(log *slog.Logger) *asynqLog {
-	return &asynqLog{log: log, levels: make(map[slog.Level]*throttle)}
+	return &asynqLog{debug: level{emit: log.Debug}, warn: level{emit: log.Warn}, failure: level{emit: log.Error}}
 }
 
 // Debug implements asynq.Logger.
-func (l *asynqLog) Debug(args ...any) { l.write(slog.LevelDebug, args) }
+func (l *asynqLog) Debug(args ...any) { l.debug.write(args) }
 
 // Info implements asynq.Logger. asynq tells each step of its start and stop there: of no interest to an operator.
-func (l *asynqLog) Info(args ...any) { l.write(slog.LevelDebug, args) }
+func (l *asynqLog) Info(args ...any) { l.debug.write(args) }
 
 // Warn implements asynq.Logger.
-func (l *asynqLog) Warn(args ...any) { l.write(slog.LevelWarn, args) }
+func (l *asynqLog) Warn(args ...any) { l.warn.write(args) }
 
 // Error implements asynq.Logger.
-func (l *asynqLog) Error(args ...any) { l.write(slog.LevelError, args) }
+func (l *asynqLog) Error(args ...any) { l.failure.write(args) }
 
 // Fatal implements asynq.Logger. It does not end the process: a server of asynq never calls it.
-func (l *asynqLog) Fatal(args ...any) { l.write(slog.LevelError, args) }
+func (l *asynqLog) Fatal(args ...any) { l.failure.write(args) }
 
-func (l *asynqLog) write(level slog.Level, args []any) {
-	if !l.log.Enabled(context.Background(), level) {
-		return
-	}
-	dropped, ok := l.pass(level)
-	if ok {
-		l.log.Log(context.Background(), level, "asynq", "detail", fmt.Sprint(args...), "left_out", dropped)
+// level is one level of a log.
+type level struct {
+	emit func(message string, attributes ...any)
+
+	mu      sync.Mutex
+	next    time.Time // when a line may be written again
+	leftOut int
+}
+
+func (l *level) write(args []any) {
+	if leftOut, ok := l.pass(); ok {
+		l.emit("asynq", "detail", fmt.Sprint(args...), "left_out", leftOut)
 	}
 }
 
-func (l *asynqLog) pass(level slog.Level) (dropped int, ok bool) {
+func (l *level) pass() (leftOut int, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	t := l.levels[level]
-	if t == nil {
-		t = &throttle{}
-		l.levels[level] = t
-	}
 	now := time.Now()
-	if now.Before(t.next) {
-		t.dropped++
+	if now.Before(l.next) {
+		l.leftOut++
 		return 0, false
 	}
-	dropped, t.dropped = t.dropped, 0
-	t.next = now.Add(time.Second)
-	return dropped, true
+	leftOut, l.leftOut = l.leftOut, 0
+	l.next = now.Add(time.Second)
+	return leftOut, true
 }

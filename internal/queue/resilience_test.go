@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/hibiken/asynq"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
@@ -325,7 +327,7 @@ func TestTaskOfADeadWorkerComesBackAsACrash(t *testing.T) {
 	f := setup(t, localservers.RedisOptions{})
 	f.put(t, "orphan")
 	// What a worker that died a while ago leaves behind: an active task whose lease ran out.
-	id := f.raw.RPopLPush(t.Context(), "asynq:{ingest-0}:pending", "asynq:{ingest-0}:active").Val()
+	id := f.raw.LMove(t.Context(), "asynq:{ingest-0}:pending", "asynq:{ingest-0}:active", "RIGHT", "LEFT").Val()
 	past := time.Now().Add(-time.Hour).Unix()
 	require.NoError(t, f.raw.ZAdd(t.Context(), "asynq:{ingest-0}:lease", redis.Z{Member: id, Score: float64(past)}).Err())
 
@@ -341,14 +343,14 @@ func TestTasksThatNobodyWorksOnArePutBack(t *testing.T) {
 	const pending, active, lease = "asynq:{ingest-0}:pending", "asynq:{ingest-0}:active", "asynq:{ingest-0}:lease"
 	for name, abandon := range map[string]func(t *testing.T, f *fixture) (crashes int){
 		"active": func(t *testing.T, f *fixture) int {
-			id := f.raw.RPopLPush(t.Context(), pending, active).Val()
+			id := f.raw.LMove(t.Context(), pending, active, "RIGHT", "LEFT").Val()
 			// The lease is good for long: asynq would wait for it.
 			until := float64(time.Now().Add(time.Hour).Unix())
 			require.NoError(t, f.raw.ZAdd(t.Context(), lease, redis.Z{Member: id, Score: until}).Err())
 			return 1
 		},
 		"active, without a lease": func(t *testing.T, f *fixture) int {
-			require.NoError(t, f.raw.RPopLPush(t.Context(), pending, active).Err())
+			require.NoError(t, f.raw.LMove(t.Context(), pending, active, "RIGHT", "LEFT").Err())
 			return 1
 		},
 		"archived": func(t *testing.T, f *fixture) int {
@@ -402,6 +404,18 @@ func TestTaskOfALiveWorkerIsNotPutBack(t *testing.T) {
 	}
 	close(finish)
 	require.Eventually(t, func() bool { return f.depth(t) == queue.Depth{} }, queuetest.Within, 10*time.Millisecond)
+}
+
+func TestTaskIsNeverGivenUpByAsynq(t *testing.T) {
+	t.Parallel()
+	f := setup(t, localservers.RedisOptions{})
+	f.put(t, "kept")
+	id := f.raw.LIndex(t.Context(), "asynq:{ingest-0}:pending", 0).Val()
+	task, err := asynq.NewInspectorFromRedisClient(f.raw).GetTaskInfo("ingest-0", id)
+	require.NoError(t, err)
+	require.Equal(t, math.MaxInt32, task.MaxRetry)
+	require.Equal(t, 10*time.Minute, task.Timeout)
+	require.True(t, task.Deadline.IsZero())
 }
 
 func TestQueuesBeyondTheConfiguredNumberAreServedToo(t *testing.T) {

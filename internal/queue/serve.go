@@ -216,8 +216,8 @@ func (c Class) owns(queue string) bool {
 
 func (s *serving) reserve() time.Duration { return min(reserveAtMost, s.cfg.Drain/4) }
 
-// stop ends all servers within the drain time, and what caring waits for. In good order each server stops fetching, its handlers finish or are left and
-// their tasks given back. A Redis that does not answer holds asynq up, so in the middle of the reserve the connections are cut.
+// stop ends all servers, and what caring waits for, within the drain time. In good order each server stops fetching, its handlers
+// finish, or are left and their tasks given back. A Redis that does not answer holds asynq up, so in the middle of the reserve the connections are cut.
 func (s *serving) stop(endHandlers, caring func()) error {
 	s.mu.Lock()
 	servers := s.servers
@@ -303,11 +303,14 @@ func retryDelay(_ int, err error, _ *asynq.Task) time.Duration {
 		}
 		return time.Until(due) + time.Millisecond
 	case errors.Is(err, errUnknownTask):
-		return 10*time.Second + rand.N(5*time.Second)
+		return 10*time.Second + jitter(5*time.Second)
 	default:
-		return time.Second + rand.N(2*time.Second)
+		return time.Second + jitter(2*time.Second)
 	}
 }
+
+// jitter returns a part of most, so that what failed together does not come back together.
+func jitter(most time.Duration) time.Duration { return rand.N(most) } //nolint:gosec // no secret depends on it
 
 // briefBytes bounds the text of an error that asynq keeps with the task.
 const briefBytes = 1024

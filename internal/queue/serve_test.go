@@ -85,7 +85,7 @@ func TestAsynqLogLetsOneLineOfEachLevelThroughASecond(t *testing.T) {
 	require.Equal(t, 1, strings.Count(text.String(), "level=WARN"))
 	require.NotContains(t, text.String(), "a step")
 
-	log.levels[slog.LevelError].next = time.Now()
+	log.failure.next = time.Now()
 	log.Error("again")
 	require.Contains(t, text.String(), "detail=again left_out=4")
 }

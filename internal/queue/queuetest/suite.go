@@ -264,8 +264,8 @@ func stopLetsHandlersFinish(t *testing.T, client *queue.Client) {
 	ended := make(chan error, 1)
 	go func() { ended <- stop() }()
 	select {
-	case <-ended:
-		require.FailNow(t, "the stop did not wait for the handler")
+	case err := <-ended:
+		require.FailNow(t, "the stop did not wait for the handler", err)
 	case <-time.After(200 * time.Millisecond):
 	}
 	close(finish)
