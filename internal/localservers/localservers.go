@@ -1,7 +1,7 @@
 // Package localservers starts a private Redis and a private PostgreSQL on 127.0.0.1, for tests and for the benchmark. Each
 // server is the real one, on a port of its own, with its data in a temporary directory that Stop removes. A server never
-// outlives the process that started it, not even when that process is killed. It installs nothing: when a server's
-// program is missing the error says in one line what to install.
+// outlives the process that started it, not even when that process is killed; StartTied ties other programs in the same way. It
+// installs nothing: when a server's program is missing the error says in one line what to install.
 package localservers
 
 import (
@@ -104,9 +104,10 @@ func removeAbandoned() {
 	}
 }
 
-// freePort returns a port of 127.0.0.1 that nothing listens on now. It stays below the range from which the system takes the
-// ports of outgoing connections, so that a server can come back on its port after a while of being down.
-func freePort() (int, error) {
+// FreePort returns a port of 127.0.0.1 that nothing listens on now; whoever starts a server there must be ready to lose it to
+// somebody faster. It stays below the range from which the system takes the ports of outgoing connections, so that a
+// server can come back on its port after a while of being down.
+func FreePort() (int, error) {
 	const lowest, highest = 15000, 32000
 	var err error
 	for range portTries {

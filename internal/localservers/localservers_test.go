@@ -206,7 +206,7 @@ func TestMissingProgramSaysWhatToInstall(t *testing.T) {
 
 func TestPortsStayBelowThoseOfOutgoingConnections(t *testing.T) {
 	t.Parallel()
-	port, err := freePort()
+	port, err := FreePort()
 	require.NoError(t, err)
 	require.Less(t, port, 32768)
 	listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))

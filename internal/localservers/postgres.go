@@ -48,7 +48,7 @@ func StartPostgres(ctx context.Context, options PostgresOptions) (*Postgres, err
 	p := &Postgres{directory: directory, options: options}
 	if err = p.initialise(ctx); err == nil {
 		for range portTries {
-			if p.port, err = freePort(); err != nil {
+			if p.port, err = FreePort(); err != nil {
 				break
 			}
 			if err = p.start(ctx); !errors.Is(err, errPortTaken) {

@@ -28,11 +28,10 @@ type process struct {
 	cmd     *exec.Cmd
 	program program
 	// ended is closed when the process has been reaped.
-	ended chan struct{}
+	ended <-chan struct{}
 }
 
-// startProcess runs p with its output appended to the file logPath. The system sends the signal for orphans when the thread
-// that started the child ends, not the process: so that thread is held by a goroutine until the child has ended.
+// startProcess runs p with its output appended to the file logPath.
 func startProcess(p program, logPath string) (*process, error) {
 	log, err := os.OpenFile(logPath, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -41,27 +40,44 @@ func startProcess(p program, logPath string) (*process, error) {
 	cmd := exec.Command(p.path, p.args...)
 	cmd.Dir = filepath.Dir(logPath)
 	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: p.credential}
+	ended, err := StartTied(cmd, p.orphan)
+	_ = log.Close()
+	if err != nil {
+		return nil, err
+	}
+	return &process{cmd: cmd, program: p, ended: ended}, nil
+}
+
+// StartTied starts cmd, in a process group of its own, and ties it to this process: should this process end without having ended
+// cmd, by a crash for example, the system sends cmd the signal orphan (on Linux; elsewhere nothing ties the two). ended is closed
+// once cmd has ended and was waited for, and then cmd.ProcessState says how. Nobody else may start cmd or wait for it.
+func StartTied(cmd *exec.Cmd, orphan syscall.Signal) (ended <-chan struct{}, err error) {
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
 	// A group of its own: Ctrl-C at a terminal reaches this process, which stops its servers last.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: p.credential}
-	dieWithParent(cmd.SysProcAttr, p.orphan)
+	cmd.SysProcAttr.Setpgid = true
+	dieWithParent(cmd.SysProcAttr, orphan)
 
 	started := make(chan error, 1)
-	ended := make(chan struct{})
+	reaped := make(chan struct{})
 	go func() {
+		// The system sends the signal for orphans when the thread that started the child ends, not the process: so this
+		// goroutine holds the thread until the child has ended.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		err := cmd.Start()
-		_ = log.Close()
 		started <- err
 		if err == nil {
 			_ = cmd.Wait()
 		}
-		close(ended)
+		close(reaped)
 	}()
 	if err := <-started; err != nil {
-		return nil, fmt.Errorf("start %s: %w", p.path, err)
+		return nil, fmt.Errorf("start %s: %w", cmd.Path, err)
 	}
-	return &process{cmd: cmd, program: p, ended: ended}, nil
+	return reaped, nil
 }
 
 func (p *process) signal(sig syscall.Signal) error {

@@ -43,7 +43,7 @@ func StartRedis(ctx context.Context, options RedisOptions) (*Redis, error) {
 	}
 	r := &Redis{directory: directory, options: options}
 	for range portTries {
-		if r.port, err = freePort(); err != nil {
+		if r.port, err = FreePort(); err != nil {
 			break
 		}
 		if err = r.start(ctx); !errors.Is(err, errPortTaken) {
