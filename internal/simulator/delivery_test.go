@@ -347,18 +347,29 @@ func TestRetryAfterPastTheEndDropsAtOnce(t *testing.T) {
 
 func TestUpdatesExpireWhileTheyWaitForTheirTurn(t *testing.T) {
 	t.Parallel()
-	delivered(t, func(t *testing.T, f *fixture) {
-		f.receiver.hold = make(chan struct{})
-		f.say(t, chatA, "first")
-		synctest.Wait()
-		query, err := f.Post(f.bot, "inline_query", []byte(`{"from":{"id":5}}`))
-		require.NoError(t, err)
-		pass(t, 31*time.Second)
-		close(f.receiver.hold)
-		require.NoError(t, f.WaitDelivered(t.Context()))
-		require.Equal(t, simulator.Expired, f.about(t, query).Outcome)
-		require.Zero(t, f.about(t, query).Attempts)
-	})
+	// Behind the one connection that there is at first, and behind another query of the same person.
+	for _, warm := range []bool{false, true} {
+		delivered(t, func(t *testing.T, f *fixture) {
+			query := func() simulator.Update {
+				u, err := f.Post(f.bot, "inline_query", []byte(`{"from":{"id":5}}`))
+				require.NoError(t, err)
+				return u
+			}
+			if warm {
+				f.warm(t)
+			}
+			f.receiver.hold = make(chan struct{})
+			first := query()
+			synctest.Wait()
+			second := query()
+			pass(t, 31*time.Second)
+			close(f.receiver.hold)
+			require.NoError(t, f.WaitDelivered(t.Context()))
+			require.Equal(t, simulator.Acknowledged, f.about(t, first).Outcome, "an answer that comes late is still one")
+			require.Equal(t, simulator.Expired, f.about(t, second).Outcome)
+			require.Zero(t, f.about(t, second).Attempts)
+		})
+	}
 }
 
 func TestGoneForTwentyThreeHoursRemovesTheWebhook(t *testing.T) {
