@@ -15,7 +15,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// The first signal drains; a second one ends the process at once.
 	context.AfterFunc(ctx, stop)
-	cmd := operator.Command(operator.Env{Lookup: os.LookupEnv, In: os.Stdin, Out: os.Stdout, Err: os.Stderr})
+	cmd := operator.Command(operator.Env{Program: os.Args[0], Lookup: os.LookupEnv, In: os.Stdin, Out: os.Stdout, Err: os.Stderr})
 	err := cmd.ExecuteContext(ctx)
 	stop()
 	if err != nil {

@@ -21,9 +21,11 @@ import (
 type Env struct {
 	// Lookup reads the environment, like os.LookupEnv.
 	Lookup func(string) (string, bool)
-	In     io.Reader
-	Out    io.Writer
-	Err    io.Writer
+	// Program is how this program was called.
+	Program string
+	In      io.Reader
+	Out     io.Writer
+	Err     io.Writer
 }
 
 // Command returns the whole tree of commands.

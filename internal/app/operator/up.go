@@ -14,7 +14,7 @@ import (
 )
 
 func upCommand(env Env) *cobra.Command {
-	opts := up.Options{Out: env.Out}
+	opts := up.Options{Out: env.Out, Program: env.Program}
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Run the whole fleet in this process",

@@ -25,6 +25,7 @@ type live struct {
 	p        *process.Process
 	out      io.Writer
 	terminal bool
+	program  string
 	last     figures
 }
 
@@ -42,7 +43,7 @@ type figures struct {
 }
 
 func newLive(p *process.Process, opts Options) *live {
-	return &live{p: p, out: opts.Out, terminal: opts.Terminal}
+	return &live{p: p, out: opts.Out, terminal: opts.Terminal, program: opts.Program}
 }
 
 // announce prints where to look.
@@ -55,7 +56,7 @@ func (l *live) announce(cfg config.Up, home home) {
 	fmt.Fprintf(l.out, "  webhooks   http://%s%s{bot}\n", host, webhook.Prefix)
 	fmt.Fprintf(l.out, "  metrics    http://%s/metrics  /health  /ready\n", host)
 	if home.databasePath != "" {
-		fmt.Fprintf(l.out, "  updates    DATABASE_URL=sqlite:%s tgfleet updates tail --follow\n", home.databasePath)
+		fmt.Fprintf(l.out, "  updates    DATABASE_URL=sqlite:%s %s updates tail --follow\n", home.databasePath, l.program)
 		fmt.Fprintf(l.out, "  messages   sqlite3 -box %s 'SELECT date, chat_id, from_id, kind, text FROM messages ORDER BY date DESC LIMIT 20'\n",
 			home.databasePath)
 	}
@@ -77,6 +78,7 @@ func (l *live) run(ctx context.Context) error {
 			if l.terminal {
 				fmt.Fprintln(l.out)
 			}
+			fmt.Fprintln(l.out, "Draining; a second Ctrl-C ends it at once, and loses nothing either.")
 			return nil
 		case <-tick.C:
 			l.draw()

@@ -34,6 +34,8 @@ type Options struct {
 	// Out gets what a person should see, Terminal says that lines on it can be drawn over.
 	Out      io.Writer
 	Terminal bool
+	// Program is how this program was called, for commands that a person may type.
+	Program string
 }
 
 // Run runs the fleet until ctx ends, and then drains it.
