@@ -217,7 +217,8 @@ func (c Class) owns(queue string) bool {
 func (s *serving) reserve() time.Duration { return min(reserveAtMost, s.cfg.Drain/4) }
 
 // stop ends all servers, and what caring waits for, within the drain time. In good order each server stops fetching, its handlers
-// finish, or are left and their tasks given back. A Redis that does not answer holds asynq up, so in the middle of the reserve the connections are cut.
+// finish, or are left and their tasks given back. A Redis that does not answer holds asynq up, so in the middle of the reserve
+// the connections are cut.
 func (s *serving) stop(endHandlers, caring func()) error {
 	s.mu.Lock()
 	servers := s.servers
