@@ -99,6 +99,16 @@ func TestParametersComeInFourForms(t *testing.T) {
 	}
 }
 
+func TestEmptyBodyOfAnyFormHasNoParameters(t *testing.T) {
+	t.Parallel()
+	f := setup(t)
+	for _, form := range []string{"application/json", "multipart/form-data; boundary=x", "application/x-www-form-urlencoded", "text/plain"} {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/bot"+token+"/getMe", http.NoBody)
+		r.Header.Set("Content-Type", form)
+		require.True(t, f.serve(t, r).OK, form)
+	}
+}
+
 func TestBodiesThatCannotBeReadAreRefused(t *testing.T) {
 	t.Parallel()
 	f := setup(t)

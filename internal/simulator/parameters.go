@@ -1,8 +1,10 @@
 package simulator
 
 import (
+	"bufio"
 	"encoding/json"
 	"errors"
+	"io"
 	"mime"
 	"net"
 	"net/http"
@@ -37,12 +39,17 @@ func (p parameters) truth(name string) bool {
 	}
 }
 
-// readParameters reads the query, and a body of any of the four forms that the Bot API takes; the body wins.
+// readParameters reads the query, and a body of any form that the Bot API takes; the body wins. An empty body says nothing,
+// whatever form it claims: some clients call methods without parameters so.
 // Source: https://core.telegram.org/bots/api#making-requests.
 func readParameters(rw http.ResponseWriter, r *http.Request) (parameters, *failure) {
-	r.Body = http.MaxBytesReader(rw, r.Body, mostRequestBytes)
 	params := parameters{}
 	params.take(r.URL.Query())
+	body := bufio.NewReader(http.MaxBytesReader(rw, r.Body, mostRequestBytes))
+	r.Body = io.NopCloser(body)
+	if _, err := body.Peek(1); errors.Is(err, io.EOF) {
+		return params, nil
+	}
 	form, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	var err error
 	switch form {
