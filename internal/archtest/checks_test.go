@@ -280,10 +280,15 @@ func filesAreShort(h *house) (broken []string) {
 	return broken
 }
 
-func theMapIsComplete(h *house) (broken []string) {
+func theMapIsTrue(h *house) (broken []string) {
 	for _, p := range h.packages {
 		if !slices.Contains(h.mapped, p.dir) {
 			broken = append(broken, fmt.Sprintf("%s is missing in %s, section %q", p.dir, mapFile, mapHeading))
+		}
+	}
+	for _, dir := range h.mapped {
+		if h.find(dir) == nil {
+			broken = append(broken, fmt.Sprintf("%s: section %q names %s, which is not there", mapFile, mapHeading, dir))
 		}
 	}
 	return broken

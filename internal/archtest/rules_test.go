@@ -73,7 +73,7 @@ var layers = []layer{
 		// The workshop serves the tests; nothing restrains what it imports. workshopImporters says who may import it.
 		name: workshop,
 		packages: []string{
-			"internal/archtest", "internal/testkit/...", "internal/localservers/...", "internal/simulator/...",
+			"internal/archtest", "internal/e2e", "internal/testkit/...", "internal/localservers/...", "internal/simulator/...",
 			"internal/queue/queuetest", "internal/source/sourcetest", "internal/store/storetest",
 		},
 		anyTests: true,
