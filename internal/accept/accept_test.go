@@ -333,15 +333,33 @@ func TestStoppingFinishesWhatWasTaken(t *testing.T) {
 	require.NoError(t, l.stop())
 	callers.Wait()
 	close(answers)
-	accepted := 1
+	accepted, refused := 1, 0
 	for err := range answers {
 		if err == nil {
 			accepted++
 			continue
 		}
+		refused++
 		require.Equal(t, fault.Transient, fault.ClassOf(err), "what is not taken is refused, so that Telegram keeps it")
 	}
 	raws, _ := l.queued(t, accepted)
 	require.Len(t, raws, accepted)
 	require.Error(t, l.Accept(t.Context(), envelope(1)))
+	require.InDelta(t, refused+1, l.metric("tgfleet_accept_updates_total", "refused"), 0)
+}
+
+func TestUpdatesBeyondThoseThatMayWaitAreRefusedAndCounted(t *testing.T) {
+	t.Parallel()
+	l := &line{registry: prometheus.NewRegistry()}
+	l.Sink = accept.New(accept.Config{Log: slog.New(slog.DiscardHandler), Registerer: l.registry})
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	for i := range 4096 { // nothing flushes, and the callers go away at once
+		require.ErrorIs(t, l.Accept(gone, envelope(i)), context.Canceled)
+	}
+	require.InDelta(t, 4096, l.metric("tgfleet_accept_waiting_updates", ""), 0)
+	require.InDelta(t, 0, l.metric("tgfleet_accept_updates_total", "refused"), 0)
+	require.Equal(t, fault.Transient, fault.ClassOf(l.Accept(t.Context(), envelope(4096))))
+	require.InDelta(t, 1, l.metric("tgfleet_accept_updates_total", "refused"), 0)
+	require.InDelta(t, 4096, l.metric("tgfleet_accept_waiting_updates", ""), 0)
 }

@@ -28,7 +28,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		registerer: reg,
 		updates: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "tgfleet_accept_updates_total",
-			Help: "Updates by the store that made them durable first, or refused because none did.",
+			Help: "Updates by the store that made them durable first; refused ones stay with Telegram.",
 		}, []string{"result"}),
 		flushSize: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "tgfleet_accept_flush_updates",
@@ -53,6 +53,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		m.updates.WithLabelValues(result)
 	}
 	for _, s := range []store{toQueue, toSpool} {
+		m.flushTime.WithLabelValues(string(s))
 		m.flushErrors.WithLabelValues(string(s))
 	}
 	reg.MustRegister(m.updates, m.flushSize, m.flushTime, m.flushErrors, m.breakerOpen)

@@ -6,6 +6,7 @@ package accept
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -55,8 +56,9 @@ type Config struct {
 
 // Sink is an ingest.Sink. Run must run for Accept to return.
 type Sink struct {
-	group *groupcommit.Group[ingest.Envelope]
-	run   func(ctx context.Context)
+	group   *groupcommit.Group[ingest.Envelope]
+	metrics *metrics
+	run     func(ctx context.Context)
 }
 
 // New returns a sink for a queue that outlives this process: the queue comes first, and the spool takes what the queue does not.
@@ -82,12 +84,16 @@ func newSink(write func(context.Context, []ingest.Envelope) error, watch func(co
 		Backlog:   maxWaiting,
 	})
 	m.watchWaiting(group.Waiting)
-	return &Sink{group: group, run: watch}
+	return &Sink{group: group, metrics: m, run: watch}
 }
 
 // Accept puts env into safety, as ingest.Sink says.
 func (s *Sink) Accept(ctx context.Context, env ingest.Envelope) error {
-	return s.group.Do(ctx, env)
+	err := s.group.Do(ctx, env)
+	if errors.Is(err, groupcommit.ErrFull) || errors.Is(err, groupcommit.ErrStopped) {
+		s.metrics.refused(1) // no flush has seen it
+	}
+	return err
 }
 
 // Run flushes until ctx ends, and then what still waits.
