@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"bytes"
+	"context"
 	"encoding/gob"
 	"errors"
 	"fmt"
@@ -31,6 +32,7 @@ func DeadLetters(t *testing.T, open Open) {
 		"retried letters go in batches of bounded size":              lettersGoInBatches,
 		"a retry that fails half way moves nothing":                  retryIsWhole,
 		"a letter that many retry is moved once":                     letterIsRetriedOnce,
+		"a letter that one retries is out of another's reach":        letterIsOutOfReach,
 		"a retried update may die again":                             letterDiesAgain,
 		"dropped letters are gone, and the others stay":              lettersAreDropped,
 		"a letter that is not there is not found, and moves nothing": letterIsNotFound,
@@ -294,6 +296,23 @@ func letterIsRetriedOnce(t *testing.T, db *store.DB) {
 	require.Equal(t, letters, sum)
 	envelopes, _ := spooled(t, db)
 	require.Len(t, envelopes, letters)
+}
+
+func letterIsOutOfReach(t *testing.T, db *store.DB) {
+	bury(t, db, letter(1), letter(2))
+	moved, err := db.DeadLetters().Retry(t.Context(), store.DeadLetterFilter{}, func(envelopes []ingest.Envelope) ([]byte, error) {
+		// The other one waits for this transaction, and here in vain.
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		meanwhile, err := db.DeadLetters().Retry(ctx, store.DeadLetterFilter{}, encode)
+		require.Equal(t, fault.Transient, fault.ClassOf(err))
+		require.Zero(t, meanwhile)
+		return encode(envelopes)
+	})
+	require.NoError(t, err)
+	require.Equal(t, 2, moved)
+	envelopes, _ := spooled(t, db)
+	require.Len(t, envelopes, 2)
 }
 
 func letterDiesAgain(t *testing.T, db *store.DB) {

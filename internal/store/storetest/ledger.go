@@ -22,6 +22,7 @@ func Ledger(t *testing.T, open Open) {
 	behaviours{
 		"a tail begins with the latest rows, in the order of receipt": tailBegins,
 		"a tail goes on with what came since, each row once":          tailGoesOn,
+		"the order is that of receipt, whatever the ids":              tailIsOrdered,
 		"a tail of an empty ledger shows all that comes":              tailOfNothing,
 		"a row that commits late is shown for two minutes of receipt": tailShowsLateRows,
 		"what a tail passed over at its beginning stays passed over":  tailPassesOver,
@@ -115,6 +116,22 @@ func tailGoesOn(t *testing.T, db *store.DB) {
 	record(t, db, arrivals(1000)...)
 	require.Equal(t, []int{1000}, follow.next(t, 10))
 	require.Empty(t, follow.next(t, 10))
+}
+
+func tailIsOrdered(t *testing.T, db *store.DB) {
+	// The ids fall as time goes on, as they may after Telegram drew new ones; and two sources share the time.
+	back := func(id, seconds int) content.ChangeSet {
+		change := update(int64(id))
+		change.Update.Envelope.Source.Account = someBot + int64(id%2)
+		change.Update.Envelope.ReceivedAt = received.Add(time.Duration(seconds) * time.Second)
+		return change
+	}
+	record(t, db, back(90, 10), back(91, 9), back(92, 8), back(93, 7))
+	follow := tail{ledger: db.Ledger()}
+	require.Equal(t, []int{92, 91, 90}, follow.next(t, 3))
+	record(t, db, back(80, 20), back(81, 19), back(82, 18), back(83, 17))
+	require.Equal(t, []int{83, 82, 81}, follow.next(t, 3))
+	require.Equal(t, []int{80}, follow.next(t, 3))
 }
 
 func tailOfNothing(t *testing.T, db *store.DB) {
