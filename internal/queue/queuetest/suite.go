@@ -134,34 +134,20 @@ func failuresAreCounted(t *testing.T, client *queue.Client) {
 		failures int
 		err      error
 	}
-	counts := make(chan count)
-	serve := func() func() error {
-		return Run(t, client.Serve(Serving(func(ctx context.Context, d *queue.Delivery[string]) error {
+	// The first server sees two failures, or more when it is slow to stop; the second goes on counting.
+	var last int
+	for range 2 {
+		counts := make(chan count, 10)
+		stop := Run(t, client.Serve(Serving(func(ctx context.Context, d *queue.Delivery[string]) error {
 			failures, err := d.CountFailure(ctx)
 			counts <- count{failures, err}
 			return fault.Throttle(0, errors.New("failed"))
 		})))
+		require.Equal(t, count{failures: last + 1}, Receive(t, counts))
+		require.Equal(t, count{failures: last + 2}, Receive(t, counts))
+		require.NoError(t, stop())
+		last += 2 + len(counts)
 	}
-	stop := serve()
-	require.Equal(t, count{failures: 1}, Receive(t, counts))
-	require.Equal(t, count{failures: 2}, Receive(t, counts))
-	go func() {
-		for range counts { // a third delivery may be waiting to report
-			continue
-		}
-	}()
-	require.NoError(t, stop())
-	close(counts)
-
-	counts = make(chan count, 1)
-	Run(t, client.Serve(Serving(func(ctx context.Context, d *queue.Delivery[string]) error {
-		failures, err := d.CountFailure(ctx)
-		counts <- count{failures, err}
-		return nil
-	})))
-	after := Receive(t, counts)
-	require.NoError(t, after.err)
-	require.GreaterOrEqual(t, after.failures, 3, "another server goes on counting")
 }
 
 func undecodablePayloadsReachTheHandler(t *testing.T, client *queue.Client) {
@@ -289,7 +275,7 @@ func stopGivesTasksBack(t *testing.T, client *queue.Client) {
 	Receive(t, started)
 	begin := time.Now()
 	require.NoError(t, stop())
-	require.Less(t, time.Since(begin), cfg.Drain)
+	require.Less(t, time.Since(begin), 3*cfg.Drain)
 	require.True(t, ended.Load(), "no handler outlives the server")
 	depth, err := client.Depth(t.Context(), Text.Class)
 	require.NoError(t, err)
