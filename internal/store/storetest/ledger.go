@@ -272,7 +272,7 @@ func tailBesideWriters(t *testing.T, db *store.DB) {
 				for i := range size {
 					// Each batch is received a second after the one before it, give or take a minute.
 					change := update(int64(1 + (w*batches+b)*size + i))
-					offset := time.Duration(b)*time.Second + rand.N(time.Minute) //nolint:gosec // any order will do
+					offset := time.Duration(b)*time.Second + rand.N(time.Minute)
 					change.Update.Envelope.ReceivedAt = received.Add(offset)
 					batch.Changes = append(batch.Changes, change)
 				}
