@@ -74,7 +74,7 @@ var layers = []layer{
 		name: workshop,
 		packages: []string{
 			"internal/archtest", "internal/e2e", "internal/testkit/...", "internal/localservers/...", "internal/simulator/...",
-			"internal/queue/queuetest", "internal/source/sourcetest", "internal/store/storetest",
+			"internal/queue/queuetest", "internal/source/sourcetest", "internal/store/storetest", "internal/e2e",
 		},
 		anyTests: true,
 	},
