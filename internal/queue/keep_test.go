@@ -41,13 +41,6 @@ func TestTasksThatNobodyWorksOnArePutBack(t *testing.T) {
 			require.NoError(t, f.raw.Del(t.Context(), pending).Err())
 			return 0
 		},
-		"lost, with younger tasks waiting": func(t *testing.T, f *fixture) int {
-			require.NoError(t, f.raw.RPop(t.Context(), pending).Err())
-			newer := queuetest.Text
-			newer.Task = "younger"
-			require.NoError(t, queue.Put(t.Context(), f.client, newer, "younger"))
-			return 0
-		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -59,6 +52,25 @@ func TestTasksThatNobodyWorksOnArePutBack(t *testing.T) {
 			require.Equal(t, crashes, delivery.Crashes)
 		})
 	}
+}
+
+func TestLostTaskIsFoundWhileYoungerOnesWait(t *testing.T) {
+	t.Parallel()
+	f := setup(t, localservers.RedisOptions{})
+	const pending, paused = "asynq:{ingest-0}:pending", "asynq:{ingest-0}:paused"
+	require.NoError(t, f.raw.Set(t.Context(), paused, 1, 0).Err())
+	f.put(t, "abandoned")
+	id := f.raw.RPop(t.Context(), pending).Val()
+	f.put(t, "younger")
+	got := make(chan string, 2)
+	queuetest.Run(t, f.client.Serve(queuetest.Serving(collect(got))))
+
+	require.Eventually(t, func() bool { return f.raw.LIndex(t.Context(), pending, -1).Val() == id }, queuetest.Within, 10*time.Millisecond)
+
+	require.EqualValues(t, 2, f.raw.LLen(t.Context(), pending).Val())
+	require.NoError(t, f.raw.Del(t.Context(), paused).Err())
+	require.Equal(t, "abandoned", queuetest.Receive(t, got), "it is the next one")
+	require.Equal(t, "younger", queuetest.Receive(t, got))
 }
 
 func TestTaskOfALiveWorkerIsNotPutBack(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tgfleet/tgfleet/internal/fault"
@@ -60,6 +61,22 @@ func TestErrorTextKeptWithATaskIsBounded(t *testing.T) {
 	require.LessOrEqual(t, len(err.Error()), briefBytes)
 	require.Equal(t, "x"+strings.Repeat("ä", (briefBytes-1)/2), err.Error(), "cut between two letters")
 	require.Equal(t, fault.Permanent, fault.ClassOf(err))
+}
+
+func TestCommandsThatFailAreNotRepeatedAtOnce(t *testing.T) {
+	t.Parallel()
+	l := newLink(func(through func(dialer) dialer) redis.UniversalClient {
+		return redis.NewUniversalClient(tuned(redis.UniversalOptions{Addrs: []string{"127.0.0.1:1"}}, 1, through))
+	})
+	t.Cleanup(func() { require.NoError(t, l.close()) })
+	begin := time.Now()
+	for range 4 {
+		require.Error(t, l.redis.Ping(t.Context()).Err())
+	}
+	require.GreaterOrEqual(t, time.Since(begin), 4*50*time.Millisecond)
+
+	l.cut()
+	require.Error(t, l.redis.Ping(t.Context()).Err(), "a link that is cut waits for nothing")
 }
 
 func TestClassOwnsItsNumberedQueuesOnly(t *testing.T) {

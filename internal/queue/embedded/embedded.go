@@ -37,7 +37,7 @@ func (r *Redis) URL() seal.Secret {
 	return seal.Secret(address.String())
 }
 
-// expireEvery is how often keys are expired: asynq counts its leases and locks in whole seconds.
+// expireEvery is how often keys are expired, and by how much one may expire early. asynq's keys live for ten seconds and longer.
 const expireEvery = time.Second
 
 // Run expires keys until ctx ends, and then ends the Redis and all it holds. By itself miniredis counts an expiry down only when it
