@@ -40,14 +40,14 @@ func (db *DB) Archive() *Archive {
 	d := db.dialect
 	return &Archive{
 		db:               db,
-		insertUpdates:    updatesTable.insertNew(d),
+		insertUpdates:    updatesTable.insertNew(d).returning("CAST(day AS text)", "source", "update_id", "hash"),
 		mergeUpdates:     updatesTable.upsert(d),
-		insertMessages:   messagesTable.returning(messagesTable.insertNew(d)),
-		mergeMessages:    messagesTable.returning(messagesTable.upsert(d)),
+		insertMessages:   messagesTable.insertNew(d).returning(messagesTable.key...),
+		mergeMessages:    messagesTable.upsert(d).returning(messagesTable.key...),
 		removeMedia:      remove(d, "media", messagesTable.columns[:len(messagesTable.key)]),
 		insertMedia:      mediaTable.insert(d),
 		mergeFiles:       mediaFilesTable.upsert(d),
-		insertRevisions:  revisionsTable.returning(revisionsTable.insertNew(d)),
+		insertRevisions:  revisionsTable.insertNew(d).returning(revisionsTable.key...),
 		mergeRevisions:   revisionsTable.upsert(d),
 		insertEvents:     eventsTable.insertNew(d),
 		insertDeadLetter: deadLettersTable.insertNew(d),
@@ -112,13 +112,8 @@ type writer struct {
 // write writes rows. All transactions take the tables in this order, and the rows of each in the order of the keys, so that none
 // waits for another in a circle. Chats and users, which most batches share, come last and are locked the shortest.
 func (w *writer) write(ctx context.Context, rows *folded) (err error) {
-	if w.outcome.Updates, err = w.insertUpdates.exec(ctx, w.conn, rows.updates); err != nil {
+	if err := w.writeUpdates(ctx, rows.updates); err != nil {
 		return err
-	}
-	if w.outcome.Updates < len(rows.updates) {
-		if _, err := w.mergeUpdates.exec(ctx, w.conn, rows.updates); err != nil {
-			return err
-		}
 	}
 	created, err := w.writeMessages(ctx, rows.messages)
 	if err != nil {
@@ -142,6 +137,19 @@ func (w *writer) write(ctx context.Context, rows *folded) (err error) {
 		return err
 	}
 	_, err = w.mergeUsers.exec(ctx, w.conn, rows.users)
+	return err
+}
+
+// writeUpdates writes rows into the ledger and counts the new ones.
+func (w *writer) writeUpdates(ctx context.Context, rows []*updateRow) error {
+	fresh, known, err := split(rows, findUpdate, func(scan func(*sql.Rows) error) error {
+		return w.insertUpdates.query(ctx, w.conn, rows, scan)
+	})
+	if err != nil {
+		return err
+	}
+	w.outcome.Updates = len(fresh)
+	_, err = w.mergeUpdates.exec(ctx, w.conn, known)
 	return err
 }
 
@@ -207,6 +215,21 @@ func split[T any](
 
 // errKey says that a statement returned a key that it was not given.
 var errKey = errors.New("the database returned a key that it was not given")
+
+func findUpdate(rows []*updateRow, result *sql.Rows) (int, error) {
+	var wanted content.Update
+	key := updateRow{read: &wanted}
+	var hash sql.RawBytes
+	if err := result.Scan(&key.day, &key.source, &wanted.UpdateID, &hash); err != nil {
+		return 0, err
+	}
+	copy(key.hash[:], hash)
+	i, found := slices.BinarySearchFunc(rows, &key, compareUpdates)
+	if !found {
+		return 0, errKey
+	}
+	return i, nil
+}
 
 func findMessage(rows []*messageRow, result *sql.Rows) (int, error) {
 	var scope, chat, message int64

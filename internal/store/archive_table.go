@@ -57,7 +57,7 @@ var (
 
 // parametersAStatement bounds the parameters of one SQLite statement. The driver looks for each parameter from the first one on, so
 // that long statements cost more than many.
-const parametersAStatement = 240
+const parametersAStatement = 480
 
 // statement is one statement over any number of rows of type T. Their cells stand between head and tail: on PostgreSQL as one
 // unnest of arrays, on SQLite as lists of values.
@@ -116,9 +116,9 @@ func (t *table[T]) upsert(d dialect) statement[T] {
 	return s
 }
 
-// returning returns t's statement s with the keys of the rows that it wrote as its result.
-func (t *table[T]) returning(s statement[T]) statement[T] {
-	s.tail += " RETURNING " + strings.Join(t.key, ", ")
+// returning returns s with expressions over the rows that it wrote as its result.
+func (s statement[T]) returning(expressions ...string) statement[T] {
+	s.tail += " RETURNING " + strings.Join(expressions, ", ")
 	return s
 }
 

@@ -12,12 +12,13 @@ import (
 // or in a deadlock on the parent table.
 const partitionsLock = 8_388_085_001
 
-// partitionsWait bounds how long making a partition waits for whoever uses the default one; whoever comes later waits behind it.
-const partitionsWait = "SET LOCAL lock_timeout = '5s'"
+// partitionsWait bounds how long making a partition waits for whoever uses the ledger, because whoever comes later waits behind it.
+const partitionsWait = "SET LOCAL lock_timeout = '2s'"
 
 // PreparePartitions makes the ledger's partitions for days days from the UTC day of from, and moves into them what updates_default
-// has taken in their place. Those that exist are left alone, writers are not stopped, any number of processes may call it
-// at once, and SQLite, which has no partitions, is left alone.
+// has taken in their place. Those that exist are left alone, any number of processes may call it at once, and SQLite, which has
+// no partitions, is left alone. Writers wait while a partition is made: milliseconds when that is done ahead. It gives up, to be
+// called again, when a long transaction keeps it waiting.
 func (a *Archive) PreparePartitions(ctx context.Context, from time.Time, days int) error {
 	if a.db.dialect == onSQLite {
 		return nil
@@ -33,8 +34,9 @@ func (a *Archive) PreparePartitions(ctx context.Context, from time.Time, days in
 
 func partitionOf(day time.Time) string { return "updates_" + day.Format("20060102") }
 
-// preparePartition makes a table of its own, fills it, and attaches it: making it as a partition at once would stop every writer,
-// and would fail when updates_default holds a row of the day.
+// preparePartition makes a table of its own, fills it, and attaches it: making it as a partition at once would fail when
+// updates_default holds a row of the day. The lock on the whole ledger is for writers that have chosen updates_default for a row
+// and wait for it: they would find that it takes the row no more, and fail.
 func (db *DB) preparePartition(ctx context.Context, day time.Time) error {
 	name := partitionOf(day)
 	if exists, err := partitionExists(db.read(ctx), name); err != nil || exists {
@@ -49,7 +51,7 @@ func (db *DB) preparePartition(ctx context.Context, day time.Time) error {
 		}
 		first, next := day.Format(time.DateOnly), day.AddDate(0, 0, 1).Format(time.DateOnly)
 		return inOrder(tx,
-			"LOCK TABLE updates_default IN ACCESS EXCLUSIVE MODE",
+			"LOCK TABLE ONLY updates IN ACCESS EXCLUSIVE MODE",
 			fmt.Sprintf("CREATE TABLE %s (LIKE updates INCLUDING DEFAULTS)", name),
 			fmt.Sprintf("WITH moved AS (DELETE FROM updates_default WHERE day = '%s' RETURNING *) INSERT INTO %s SELECT * FROM moved",
 				first, name),
@@ -62,8 +64,10 @@ func (db *DB) preparePartition(ctx context.Context, day time.Time) error {
 	return err
 }
 
+// partitionExists reads the catalogue as a table: to_regclass may answer from a cache that another's commit has not reached yet.
 func partitionExists(tx *gorm.DB, name string) (exists bool, err error) {
-	err = tx.Raw("SELECT to_regclass(?) IS NOT NULL", name).Scan(&exists).Error
+	err = tx.Raw(`SELECT EXISTS (SELECT FROM pg_class WHERE relname = ?
+		AND relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'updates'::regclass))`, name).Scan(&exists).Error
 	return exists, err
 }
 
