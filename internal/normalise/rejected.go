@@ -24,6 +24,9 @@ const (
 	Panic = "panic"
 )
 
+// Classes are all of them. Nobody may change it.
+var Classes = []string{NotJSON, NotObject, TooDeep, NoUpdateID, Malformed, UnknownFormat, Panic}
+
 // Rejected says why an update can't be normalised, and never will be by this version: it is a fault.Permanent.
 // Neither it nor its text holds anything of what the update says: only field names, JSON paths, types, offsets and
 // the update's id.

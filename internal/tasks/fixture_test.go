@@ -107,7 +107,10 @@ func (w *worker) serve() {
 }
 
 func (w *worker) drain() {
-	drain := tasks.NewDrain(w.db.Spool(), w.settler, slog.New(slog.DiscardHandler), obs.NewHealth().Loop("spool", time.Minute))
+	drain := tasks.NewDrain(tasks.DrainConfig{
+		Spool: w.db.Spool(), Settler: w.settler, Log: slog.New(slog.DiscardHandler), Registerer: w.registry,
+		Beat: obs.NewHealth().Loop("spool", time.Minute),
+	})
 	queuetest.Run(w.t, lifecycle.Service{Name: "spool", Run: drain.Run})
 }
 
@@ -164,14 +167,15 @@ func spooled(envelopes ...ingest.Envelope) ingest.Spooled {
 	}
 }
 
-// metric returns the value of a counter; label is the value of its only label, or empty.
+// metric returns the value of a counter or gauge; label is the value of its last label, or empty.
 func (w *worker) metric(name, label string) float64 {
 	families, err := w.registry.Gather()
 	require.NoError(w.t, err)
 	for _, family := range families {
 		for _, m := range family.GetMetric() {
-			if family.GetName() == name && (label == "" || m.GetLabel()[0].GetValue() == label) {
-				return m.GetCounter().GetValue()
+			labels := m.GetLabel()
+			if family.GetName() == name && (label == "" || labels[len(labels)-1].GetValue() == label) {
+				return m.GetCounter().GetValue() + m.GetGauge().GetValue()
 			}
 		}
 	}

@@ -9,9 +9,21 @@ import (
 	"github.com/tgfleet/tgfleet/internal/content"
 	"github.com/tgfleet/tgfleet/internal/fault"
 	"github.com/tgfleet/tgfleet/internal/ingest"
+	"github.com/tgfleet/tgfleet/internal/normalise"
+)
+
+// The values of labels that are words of this file only. Every value of every label is there from the start, at 0: an alert on a
+// rate does not see a counter that is born with its first event.
+const (
+	newUpdate, repeatedUpdate = "new", "repeat"
+	// otherKind is a kind of update that this version does not know.
+	otherKind = "other"
+	// A transaction is committed or fails; how it fails decides what becomes of its batches, see mustCut.
+	commitDone, commitTransient, commitPermanent, commitUnclassified = "committed", "transient", "permanent", "unclassified"
 )
 
 type settleMetrics struct {
+	batches     *prometheus.CounterVec
 	kinds       *prometheus.CounterVec
 	updates     *prometheus.CounterVec
 	deadLetters *prometheus.CounterVec
@@ -21,6 +33,7 @@ type settleMetrics struct {
 	commitSize  prometheus.Histogram
 	commitTime  *prometheus.HistogramVec
 	age         prometheus.Histogram
+	retried     lately
 }
 
 func newSettleMetrics(reg prometheus.Registerer) *settleMetrics {
@@ -31,6 +44,7 @@ func newSettleMetrics(reg prometheus.Registerer) *settleMetrics {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
 	}
 	m := &settleMetrics{
+		batches:     counters("tgfleet_archive_batches_total", "Batches by origin and by what became of them.", "from", "result"),
 		kinds:       counters("tgfleet_archive_kinds_total", "Updates committed by kind, repeats included.", "kind"),
 		updates:     counters("tgfleet_archive_updates_total", "Updates committed: new to the ledger, or repeats.", "result"),
 		deadLetters: counters("tgfleet_archive_dead_letters_total", "Updates that became dead letters, repeats included.", "class"),
@@ -50,19 +64,46 @@ func newSettleMetrics(reg prometheus.Registerer) *settleMetrics {
 			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 3600, 86400},
 		}),
 	}
-	reg.MustRegister(m.kinds, m.updates, m.deadLetters, m.messages, m.revisions, m.events, m.commitSize, m.commitTime, m.age)
+	m.startAtZero()
+	reg.MustRegister(m.batches, m.kinds, m.updates, m.deadLetters, m.messages, m.revisions, m.events, m.commitSize,
+		m.commitTime, m.age, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "tgfleet_archive_retry_oldest_age_seconds",
+			Help: "Age of the oldest update that this worker has put off for a later try in the last minute or two; 0 when none.",
+		}, func() float64 { return m.retried.age().Seconds() }))
 	return m
 }
 
+// startAtZero makes every series.
+func (m *settleMetrics) startAtZero() {
+	for _, origin := range []from{fromQueue, fromSpool} {
+		for _, r := range []result{resultCommitted, resultCut, resultBuried, resultRetried} {
+			m.batches.WithLabelValues(string(origin), string(r))
+		}
+	}
+	for _, kind := range ingest.Kinds {
+		m.kinds.WithLabelValues(string(kind))
+	}
+	m.kinds.WithLabelValues(otherKind)
+	for _, newness := range []string{newUpdate, repeatedUpdate} {
+		m.updates.WithLabelValues(newness)
+	}
+	for _, class := range append([]string{classUndecodable, classRefused, classRepeated}, normalise.Classes...) {
+		m.deadLetters.WithLabelValues(class)
+	}
+	for _, end := range []string{commitDone, commitTransient, commitPermanent, commitUnclassified} {
+		m.commitTime.WithLabelValues(end)
+	}
+}
+
+// committed counts one transaction.
 func (m *settleMetrics) committed(b content.Batch, outcome content.Outcome, took time.Duration, err error) {
+	m.commitTime.WithLabelValues(endOf(err)).Observe(took.Seconds())
 	if err != nil {
-		m.commitTime.WithLabelValues(fault.ClassOf(err).String()).Observe(took.Seconds())
 		return
 	}
-	m.commitTime.WithLabelValues("committed").Observe(took.Seconds())
 	m.commitSize.Observe(float64(len(b.Changes)))
-	m.updates.WithLabelValues("new").Add(float64(outcome.Updates))
-	m.updates.WithLabelValues("repeat").Add(float64(len(b.Changes) - outcome.Updates))
+	m.updates.WithLabelValues(newUpdate).Add(float64(outcome.Updates))
+	m.updates.WithLabelValues(repeatedUpdate).Add(float64(len(b.Changes) - outcome.Updates))
 	m.messages.Add(float64(outcome.Messages))
 	m.revisions.Add(float64(outcome.Revisions))
 	m.events.Add(float64(outcome.Events))
@@ -76,10 +117,36 @@ func (m *settleMetrics) committed(b content.Batch, outcome content.Outcome, took
 	}
 }
 
+// endOf returns how a transaction ended.
+func endOf(err error) string {
+	if err == nil {
+		return commitDone
+	}
+	switch fault.ClassOf(err) {
+	case fault.Transient, fault.Throttled:
+		return commitTransient
+	case fault.Permanent:
+		return commitPermanent
+	default:
+		return commitUnclassified
+	}
+}
+
+// finished counts one batch.
+func (m *settleMetrics) finished(w work, r result) {
+	m.batches.WithLabelValues(string(w.from), string(r)).Inc()
+	if r != resultRetried {
+		return
+	}
+	for i := range w.envelopes {
+		m.retried.note(w.envelopes[i].ReceivedAt)
+	}
+}
+
 // kindLabel returns kind where it is one of Telegram's, and other for the rest: a label's values are a closed set.
 func kindLabel(kind ingest.Kind) string {
 	if slices.Contains(ingest.Kinds, kind) {
 		return string(kind)
 	}
-	return "other"
+	return otherKind
 }

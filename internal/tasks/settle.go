@@ -36,6 +36,18 @@ const (
 	classRepeated    = "failed_repeatedly"
 )
 
+// result is what became of a batch; it is the value of a label and of a log key.
+type result string
+
+const (
+	resultCommitted result = "committed"
+	// resultCut batches are settled too, some of their updates as dead letters.
+	resultCut    result = "cut"
+	resultBuried result = "buried"
+	// resultRetried batches come back.
+	resultRetried result = "retried"
+)
+
 // Archive is where settled updates go.
 type Archive interface {
 	// Apply writes b in one transaction; repeating it changes nothing.
@@ -89,7 +101,7 @@ func NewSettler(cfg SettlerConfig) *Settler {
 // Run commits until ctx ends, and then what still waits.
 func (s *Settler) Run(ctx context.Context) error { return s.commits.Run(ctx) }
 
-// origin of a batch; it is the value of a log key.
+// from is the origin of a batch; it is the value of a label and of a log key.
 type from string
 
 const (
@@ -112,13 +124,13 @@ func (s *Settler) settle(ctx context.Context, w work) error {
 	start := time.Now()
 	b := s.normalise(w)
 	err := s.commits.Do(ctx, b)
-	result := "committed"
+	result := resultCommitted
 	if cut, cutErr := s.mustCut(ctx, w, err); cutErr != nil {
-		result, err = "retried", s.retry(cutErr)
+		result, err = resultRetried, s.retry(cutErr)
 	} else if cut {
-		result = "cut"
+		result = resultCut
 		if err = s.settleAlone(ctx, b); err != nil {
-			result, err = "retried", s.retry(err)
+			result, err = resultRetried, s.retry(err)
 		}
 	}
 	s.finish(ctx, w, finished{result: result, dead: len(b.DeadLetters), took: time.Since(start), err: err})
@@ -260,9 +272,9 @@ func (s *Settler) bury(ctx context.Context, w work, letter ingest.DeadLetter) er
 	start := time.Now()
 	letter.DiedAt, letter.Envelope.ReceivedAt = start, start
 	err := s.commit(ctx, content.Batch{DeadLetters: []ingest.DeadLetter{letter}, SpoolIDs: w.spoolIDs})
-	result := "buried"
+	result := resultBuried
 	if err != nil {
-		result, err = "retried", s.retry(err)
+		result, err = resultRetried, s.retry(err)
 	}
 	s.finish(ctx, w, finished{result: result, dead: 1, took: time.Since(start), err: err})
 	return err
@@ -270,18 +282,19 @@ func (s *Settler) bury(ctx context.Context, w work, letter ingest.DeadLetter) er
 
 // finished is how the work on a batch ended.
 type finished struct {
-	result string
+	result result
 	dead   int
 	took   time.Duration
 	err    error
 }
 
-// finish writes the one wide line of a batch.
+// finish counts a batch and writes its one wide line.
 func (s *Settler) finish(ctx context.Context, w work, f finished) {
+	s.metrics.finished(w, f.result)
 	level := slog.LevelInfo
 	attrs := []slog.Attr{
 		slog.String("from", string(w.from)),
-		slog.String("result", f.result),
+		slog.String("result", string(f.result)),
 		slog.Int("updates", len(w.envelopes)),
 		slog.Int("dead", f.dead),
 		slog.Duration("duration", f.took),

@@ -67,6 +67,8 @@ func TestUpdateThatTheDatabaseRefusesDiesAlone(t *testing.T) {
 	w.eventually(countDead, 2)
 	require.Equal(t, 2, w.query(`SELECT count(*) FROM dead_letters WHERE class = 'refused_by_database' AND update_id IN (`+ids(3, 11)+`)`))
 	require.InDelta(t, 2, w.metric("tgfleet_archive_dead_letters_total", "refused_by_database"), 0)
+	require.Eventually(t, func() bool { return w.metric("tgfleet_archive_batches_total", "cut") >= 1 }, 10*time.Second, time.Millisecond)
+	require.InDelta(t, 0, w.metric("tgfleet_archive_retry_oldest_age_seconds", ""), 0, "nothing was put off")
 }
 
 // failOn makes the database fail with a code and a reason whenever the message 5 is written.
@@ -98,10 +100,14 @@ func TestOutageKillsNothingHoweverLong(t *testing.T) {
 			t.Parallel()
 			w := setup(t, nil)
 			w.failOn(code, "out of order")
-			w.put(batch.Batch{Envelopes: messages(1, 9)})
+			envelopes := messages(1, 9)
+			envelopes[6].ReceivedAt = envelopes[6].ReceivedAt.Add(-time.Hour)
+			w.put(batch.Batch{Envelopes: envelopes})
 			w.serve()
 			require.Eventually(t, func() bool { return retriedTimes(w) >= 4 }, 30*time.Second, 5*time.Millisecond)
 			require.Equal(t, 0, w.query(countMessages), "the batch waits whole")
+			require.GreaterOrEqual(t, w.metric("tgfleet_archive_batches_total", "retried"), 4.0)
+			require.GreaterOrEqual(t, w.metric("tgfleet_archive_retry_oldest_age_seconds", ""), 3600.0, "counted from the receipt")
 			w.exec(`DROP TRIGGER fail ON messages`)
 			w.eventually(countMessages, 9)
 			require.Equal(t, 0, w.query(countDead))
@@ -170,6 +176,28 @@ func TestSpoolIsDrainedByTheSameRules(t *testing.T) {
 	w.eventually(countMessages, 199)
 	w.eventually(countDead, 1)
 	w.eventually(countSpool, 0)
+}
+
+func TestWorkerTellsHowMuchWaitsInTheSpoolAndForHowLong(t *testing.T) {
+	t.Parallel()
+	w := setup(t, nil)
+	for i, age := range []time.Duration{time.Minute, time.Hour} {
+		row := spooled(messages(10*i+1, 10*i+4)...)
+		row.OldestAt, row.DueAt = time.Now().Add(-age), time.Now().Add(time.Hour)
+		_, err := w.db.Spool().Put(t.Context(), row)
+		require.NoError(t, err)
+	}
+	w.drain()
+	sees := func(updates, leastAge, mostAge float64) func() bool {
+		return func() bool {
+			age := w.metric("tgfleet_spool_oldest_age_seconds", "")
+			return w.metric("tgfleet_spool_updates", "") == updates && age >= leastAge && age <= mostAge
+		}
+	}
+	require.Eventually(t, sees(8, 3600, 4000), 30*time.Second, 5*time.Millisecond)
+	w.exec(`UPDATE spool SET due_at = statement_timestamp()`)
+	require.Eventually(t, sees(0, 0, 0), 30*time.Second, 5*time.Millisecond)
+	require.Equal(t, 8, w.query(countMessages))
 }
 
 func TestSpooledBatchThatKeepsFailingCountsItsFailures(t *testing.T) {

@@ -27,7 +27,7 @@ import (
 const (
 	// loopBound is how long a short loop of the process may be silent.
 	loopBound = 30 * time.Second
-	// drainBound allows for a turn of the spool's drain: a claim and a commit, each at its deadline.
+	// drainBound allows for a turn of the spool's drain: a count, a claim and a commit, each at its deadline.
 	drainBound = 2 * time.Minute
 )
 
@@ -80,7 +80,9 @@ func Work(p *process.Process, cfg WorkConfig) []lifecycle.Service {
 		Log:        p.Log,
 		Registerer: p.Registry,
 	})
-	drain := tasks.NewDrain(p.DB.Spool(), settler, p.Log, p.Health.Loop("spool", drainBound))
+	drain := tasks.NewDrain(tasks.DrainConfig{
+		Spool: p.DB.Spool(), Settler: settler, Log: p.Log, Registerer: p.Registry, Beat: p.Health.Loop("spool", drainBound),
+	})
 	housekeeping := tasks.NewHousekeeping(p.DB.Archive(), p.Log, p.Health.Loop("housekeeping", tasks.HousekeepingBound))
 	return []lifecycle.Service{
 		{Name: "settler", Run: settler.Run},
