@@ -25,10 +25,12 @@ const (
 // Ledger reads the updates that the fleet has received, as they came; Archive.Apply writes them. Any number of goroutines may use it.
 type Ledger struct {
 	db *DB
+	// remembered bounds the rows that a cursor remembers.
+	remembered int
 }
 
 // Ledger returns the repository for reading the updates that came.
-func (db *DB) Ledger() *Ledger { return &Ledger{db: db} }
+func (db *DB) Ledger() *Ledger { return &Ledger{db: db, remembered: remembered} }
 
 // LedgerRow is one update as the ledger keeps it.
 type LedgerRow struct {
@@ -87,7 +89,7 @@ func (r *LedgerRow) key() ledgerKey {
 func (l *Ledger) Tail(
 	ctx context.Context, after Cursor, limit int, filter LedgerFilter,
 ) (rows []LedgerRow, next Cursor, err error) {
-	query := ledgerQuery{tx: l.db.read(ctx), dialect: l.db.dialect, filter: filter}
+	query := ledgerQuery{tx: l.db.read(ctx), dialect: l.db.dialect, filter: filter, remembered: l.remembered}
 	limit = max(limit, 1)
 	if after.started {
 		rows, next, err = query.proceed(after, limit)
@@ -133,9 +135,10 @@ func showQuery(tx *gorm.DB, source ingest.Source, updateID int64) *gorm.DB {
 
 // ledgerQuery reads for one call of Tail.
 type ledgerQuery struct {
-	tx      *gorm.DB
-	dialect dialect
-	filter  LedgerFilter
+	tx         *gorm.DB
+	dialect    dialect
+	filter     LedgerFilter
+	remembered int
 }
 
 // begin returns the latest rows. What it passes over within the time of lateness it remembers as shown.
@@ -146,7 +149,7 @@ func (q ledgerQuery) begin(limit int) ([]LedgerRow, Cursor, error) {
 		return nil, next, err
 	}
 	next.advance(newest)
-	recent, err := findLedgerRows(q.above(next.floor).Order(latestFirst).Limit(max(limit, remembered)))
+	recent, err := findLedgerRows(q.above(next.floor).Order(latestFirst).Limit(max(limit, q.remembered)))
 	if err != nil {
 		return nil, next, err
 	}
@@ -158,7 +161,7 @@ func (q ledgerQuery) begin(limit int) ([]LedgerRow, Cursor, error) {
 		}
 		rows = append(rows, older...)
 	}
-	next.remember(recent)
+	next.remember(recent, q.remembered)
 	slices.Reverse(rows)
 	return rows, next, nil
 }
@@ -186,7 +189,7 @@ func (q ledgerQuery) proceed(after Cursor, limit int) ([]LedgerRow, Cursor, erro
 		}
 	}
 	next.advance(reached)
-	next.remember(rows)
+	next.remember(rows, q.remembered)
 	return rows, next, nil
 }
 
@@ -197,12 +200,12 @@ func (c *Cursor) advance(reached time.Time) {
 	}
 }
 
-// remember adds rows to the shown ones and forgets what is not above the floor, which it raises when there are too many.
-func (c *Cursor) remember(rows []LedgerRow) {
+// remember adds rows to the shown ones and forgets what is not above the floor, which it raises when there are more than most.
+func (c *Cursor) remember(rows []LedgerRow, most int) {
 	for i := range rows {
 		c.shown[rows[i].key()] = rows[i].ReceivedAt
 	}
-	if excess := len(c.shown) - remembered; excess > 0 {
+	if excess := len(c.shown) - most; excess > 0 {
 		times := slices.SortedFunc(maps.Values(c.shown), time.Time.Compare)
 		if floor := times[excess-1]; floor.After(c.floor) {
 			c.floor = floor

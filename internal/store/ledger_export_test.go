@@ -10,6 +10,9 @@ import (
 	"github.com/tgfleet/tgfleet/internal/ingest"
 )
 
+// Remembering returns a ledger whose cursors remember most rows.
+func (db *DB) Remembering(most int) *Ledger { return &Ledger{db: db, remembered: most} }
+
 // Remembered counts the rows that c remembers.
 func (c Cursor) Remembered() int { return len(c.shown) }
 

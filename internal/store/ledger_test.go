@@ -39,7 +39,9 @@ func TestLedgerIsSearchedAndNotRead(t *testing.T) {
 func TestACursorOfAFastLedgerStaysSmall(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, func(t *testing.T, open func(t *testing.T) *store.DB) {
+		const most = 10
 		db := open(t)
+		ledger := db.Remembering(most)
 		first := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 		// All within the time for which a tail waits for late rows.
 		record := func(from, to int) {
@@ -58,33 +60,32 @@ func TestACursorOfAFastLedgerStaysSmall(t *testing.T) {
 			require.NoError(t, err)
 		}
 		tail := func(after store.Cursor, limit int) (rows int, next store.Cursor) {
-			shown, next, err := db.Ledger().Tail(t.Context(), after, limit, store.LedgerFilter{})
+			shown, next, err := ledger.Tail(t.Context(), after, limit, store.LedgerFilter{})
 			require.NoError(t, err)
-			require.LessOrEqual(t, next.Remembered(), 10_000)
+			require.LessOrEqual(t, next.Remembered(), most)
 			return len(shown), next
 		}
-		record(0, 4_000)
-		record(4_000, 8_000)
-		rows, cursor := tail(store.Cursor{}, 100)
-		require.Equal(t, 100, rows)
-		require.Equal(t, 8_000, cursor.Remembered())
-		record(8_000, 12_000)
-		rows, cursor = tail(cursor, 3_000)
-		require.Equal(t, 3_000, rows)
-		rows, cursor = tail(cursor, 3_000)
-		require.Equal(t, 1_000, rows)
-		rows, cursor = tail(cursor, 3_000)
-		require.Zero(t, rows)
-
-		rows, begun := tail(store.Cursor{}, 11_000)
-		require.Equal(t, 11_000, rows)
-		rows, _ = tail(begun, 3_000)
-		require.Zero(t, rows)
-
-		record(12_000, 12_001)
-		rows, _ = tail(cursor, 3_000)
+		record(0, 8)
+		rows, cursor := tail(store.Cursor{}, 2)
+		require.Equal(t, 2, rows)
+		require.Equal(t, 8, cursor.Remembered())
+		record(8, 12)
+		rows, cursor = tail(cursor, 3)
+		require.Equal(t, 3, rows)
+		rows, cursor = tail(cursor, 3)
 		require.Equal(t, 1, rows)
-		rows, _ = tail(begun, 3_000)
+		rows, cursor = tail(cursor, 3)
+		require.Zero(t, rows)
+
+		rows, begun := tail(store.Cursor{}, 11)
+		require.Equal(t, 11, rows)
+		rows, _ = tail(begun, 3)
+		require.Zero(t, rows)
+
+		record(12, 13)
+		rows, _ = tail(cursor, 3)
+		require.Equal(t, 1, rows)
+		rows, _ = tail(begun, 3)
 		require.Equal(t, 1, rows)
 	})
 }
