@@ -20,7 +20,9 @@ type Depth struct {
 	// Pending tasks wait for a worker, Active ones are with a worker, Retry ones wait for their next attempt. Archived ones were
 	// given up by asynq, which never happens to a task of ours unless a person does it.
 	Pending, Active, Retry, Archived int
-	// Oldest is how long the next pending task has waited; 0 when none waits or nobody knows.
+	// Oldest is how long the next pending task has waited since it was put, or since its pause between two tries ended; 0 when
+	// none waits. Tasks that a stopping worker handed back come next and do not say, so it is told from those behind them, and 0
+	// when more than 100 were handed back.
 	Oldest time.Duration
 }
 
@@ -35,10 +37,13 @@ func (c *Client) Depth(ctx context.Context, class Class) (Depth, error) {
 	return depth, nil
 }
 
+// lookedAt is how many of the next tasks of a queue are asked since when they wait.
+const lookedAt = 100
+
 func (c *Client) depth(ctx context.Context, queues []string) (Depth, error) {
 	type counts struct {
 		pending, active, retry, archived *redis.IntCmd
-		next                             *redis.StringCmd
+		next                             *redis.StringSliceCmd
 	}
 	all := make([]counts, len(queues))
 	_, err := c.redis.Pipelined(ctx, func(pipe redis.Pipeliner) error {
@@ -48,7 +53,7 @@ func (c *Client) depth(ctx context.Context, queues []string) (Depth, error) {
 				active:   pipe.LLen(ctx, taskKey(queue, "active")),
 				retry:    pipe.ZCard(ctx, taskKey(queue, "retry")),
 				archived: pipe.ZCard(ctx, taskKey(queue, "archived")),
-				next:     pipe.LIndex(ctx, taskKey(queue, "pending"), -1),
+				next:     pipe.LRange(ctx, taskKey(queue, "pending"), -lookedAt, -1),
 			}
 		}
 		return nil
@@ -63,7 +68,7 @@ func (c *Client) depth(ctx context.Context, queues []string) (Depth, error) {
 		sum.Active += int(all[i].active.Val())
 		sum.Retry += int(all[i].retry.Val())
 		sum.Archived += int(all[i].archived.Val())
-		if id := all[i].next.Val(); id != "" {
+		for _, id := range all[i].next.Val() {
 			waiting = append(waiting, taskKey(queue, "t:"+id))
 		}
 	}

@@ -96,7 +96,7 @@ var (
 	depthDesc = prometheus.NewDesc("tgfleet_queue_depth",
 		"Tasks in the queues of a class, by state; missing while Redis does not answer.", []string{"class", "state"}, nil)
 	oldestDesc = prometheus.NewDesc("tgfleet_queue_oldest_age_seconds",
-		"How long the next pending task has waited; missing while Redis does not answer.", []string{"class"}, nil)
+		"How long the next pending task has waited for a worker; missing while Redis does not answer.", []string{"class"}, nil)
 )
 
 // depthCollector asks for the depths at each scrape, and leaves out what it is not told.
