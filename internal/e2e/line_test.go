@@ -29,8 +29,7 @@ func TestFleetKeepsEveryUpdateOnce(t *testing.T) {
 
 	// Crowd after crowd, so that nothing has to wait at Telegram for so long that it is given up there.
 	for range crowds {
-		said := tg.talk(simulator.TrafficConfig{Limit: perCrowd})
-		said()
+		tg.talk(simulator.TrafficConfig{Limit: perCrowd}).wait()
 		tg.delivered(time.Minute)
 	}
 	f.settled(time.Minute)

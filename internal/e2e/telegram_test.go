@@ -88,24 +88,39 @@ func (tg *telegram) post(b bot, front string, kinds []ingest.Kind) {
 	require.Equal(tg.t, http.StatusOK, got.status, got.body)
 }
 
-// talk lets people talk to the bots in the background. The function it returns waits until they have said all of it.
-func (tg *telegram) talk(cfg simulator.TrafficConfig) (said func()) {
+// talk is what people say to the bots, in the background.
+type talk struct {
+	t     testing.TB
+	stop  context.CancelFunc
+	ended chan struct{}
+	err   error // written before ended is closed
+}
+
+// talk lets people talk to the bots until cfg's limit, the end of the talk or that of the test.
+func (tg *telegram) talk(cfg simulator.TrafficConfig) *talk {
 	tg.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- tg.Traffic(ctx, cfg) }()
-	ended := false
-	wait := func() {
-		if !ended {
-			ended = true
-			require.NoError(tg.t, <-done)
-		}
-	}
-	tg.t.Cleanup(func() {
-		cancel()
-		wait()
-	})
-	return wait
+	said := &talk{t: tg.t, stop: cancel, ended: make(chan struct{})}
+	go func() {
+		defer close(said.ended)
+		said.err = tg.Traffic(ctx, cfg)
+	}()
+	tg.t.Cleanup(said.end)
+	return said
+}
+
+// wait waits until everything is said.
+func (s *talk) wait() {
+	s.t.Helper()
+	<-s.ended
+	require.NoError(s.t, s.err)
+}
+
+// end lets nobody say anything more.
+func (s *talk) end() {
+	s.t.Helper()
+	s.stop()
+	s.wait()
 }
 
 // delivered waits until nothing is pending at Telegram any more.
