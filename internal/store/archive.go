@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"gorm.io/gorm"
 
@@ -64,9 +63,7 @@ func (db *DB) Archive() *Archive {
 // batch can never be written, fault.Transient when the database may take it later, and else unclassified; it
 // holds nothing of what people wrote.
 func (a *Archive) Apply(ctx context.Context, batch content.Batch) (content.Outcome, error) {
-	started := time.Now()
 	outcome, err := a.apply(ctx, &batch)
-	a.db.metrics.applied(started, err)
 	if err != nil {
 		return content.Outcome{}, fmt.Errorf("apply %d updates: %w", len(batch.Changes), err)
 	}

@@ -3,27 +3,15 @@ package store
 import (
 	"database/sql"
 	"fmt"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-
-	"github.com/tgfleet/tgfleet/internal/fault"
 )
 
-// metrics are the numbers of one DB.
-type metrics struct {
-	apply *prometheus.HistogramVec
-}
-
-// newMetrics makes the metrics and registers them; a nil registerer means that nobody looks.
-func newMetrics(registerer prometheus.Registerer, pool *sql.DB) (*metrics, error) {
-	m := &metrics{apply: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Name:    "tgfleet_store_apply_seconds",
-		Help:    "Time to write one batch into the archive, by result: ok, or the class of the error.",
-		Buckets: prometheus.ExponentialBuckets(0.001, 2, 15),
-	}, []string{"result"})}
+// registerMetrics registers the metrics of a pool of connections; a nil registerer means that nobody looks. How long writes take and
+// how they fail is counted by those who ask for them, who know what they are for.
+func registerMetrics(registerer prometheus.Registerer, pool *sql.DB) error {
 	if registerer == nil {
-		return m, nil
+		return nil
 	}
 	inUse := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "tgfleet_store_connections_in_use",
@@ -33,19 +21,10 @@ func newMetrics(registerer prometheus.Registerer, pool *sql.DB) (*metrics, error
 		Name: "tgfleet_store_connection_waits_total",
 		Help: "Calls that waited because all connections to the database were in use.",
 	}, func() float64 { return float64(pool.Stats().WaitCount) })
-	for _, c := range []prometheus.Collector{m.apply, inUse, waits} {
+	for _, c := range []prometheus.Collector{inUse, waits} {
 		if err := registerer.Register(c); err != nil {
-			return nil, fmt.Errorf("register the metrics of the store: %w", err)
+			return fmt.Errorf("register the metrics of the store: %w", err)
 		}
 	}
-	return m, nil
-}
-
-// applied records one call of Apply that began at started and returned err.
-func (m *metrics) applied(started time.Time, err error) {
-	result := "ok"
-	if err != nil {
-		result = fault.ClassOf(err).String()
-	}
-	m.apply.WithLabelValues(result).Observe(time.Since(started).Seconds())
+	return nil
 }

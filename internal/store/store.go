@@ -64,7 +64,6 @@ type DB struct {
 	pool    *sql.DB
 	dialect dialect
 	log     *slog.Logger
-	metrics *metrics
 	// writing lets one transaction of this process at a time write to SQLite, which has one writer anyway: waiting here is
 	// fair and ends with the caller's context, waiting in SQLite is neither. It is nil on PostgreSQL.
 	writing chan struct{}
@@ -95,7 +94,7 @@ func Open(ctx context.Context, url seal.Secret, opts Options) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open database: %w", errors.Join(classify(err), db.pool.Close()))
 	}
-	if db.metrics, err = newMetrics(opts.Registerer, db.pool); err != nil {
+	if err := registerMetrics(opts.Registerer, db.pool); err != nil {
 		return nil, errors.Join(err, db.pool.Close())
 	}
 	db.pool.SetMaxOpenConns(opts.MaxConns)
