@@ -2,7 +2,6 @@ package store_test
 
 import (
 	"context"
-	"log/slog"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -12,7 +11,6 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/tgfleet/tgfleet/internal/content"
 	"github.com/tgfleet/tgfleet/internal/fault"
 	"github.com/tgfleet/tgfleet/internal/seal"
 	"github.com/tgfleet/tgfleet/internal/store"
@@ -170,34 +168,37 @@ func TestASQLiteWriterWaitsNoLongerThanItsCaller(t *testing.T) {
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 }
 
-func TestMetricsTellWhatApplyDid(t *testing.T) {
+func TestMetricsTellWhenCallsWaitForAConnection(t *testing.T) {
 	t.Parallel()
 	registry := prometheus.NewRegistry()
-	opts := store.Options{Registerer: registry, Log: slog.New(slog.DiscardHandler)}
+	opts := store.Options{Registerer: registry, MaxConns: 1}
 	db, err := store.Open(t.Context(), seal.Secret(sqliteURL(t)), opts)
 	require.NoError(t, err)
-	_, err = db.Archive().Apply(t.Context(), content.Batch{})
-	require.NoError(t, err)
-	require.NoError(t, db.Close())
-	_, err = db.Archive().Apply(t.Context(), content.Batch{})
-	require.Error(t, err)
-
-	families, err := registry.Gather()
-	require.NoError(t, err)
-	var names []string
-	results := map[string]uint64{}
-	for _, family := range families {
-		names = append(names, family.GetName())
-		for _, metric := range family.GetMetric() {
-			for _, label := range metric.GetLabel() {
-				results[label.GetValue()] += metric.GetHistogram().GetSampleCount()
-			}
-		}
+	read := func() (inUse, waits float64) {
+		families, err := registry.Gather()
+		require.NoError(t, err)
+		require.Len(t, families, 2)
+		require.Equal(t, "tgfleet_store_connection_waits_total", families[0].GetName())
+		require.Equal(t, "tgfleet_store_connections_in_use", families[1].GetName())
+		return families[1].GetMetric()[0].GetGauge().GetValue(), families[0].GetMetric()[0].GetCounter().GetValue()
 	}
-	require.Equal(t, []string{
-		"tgfleet_store_apply_seconds", "tgfleet_store_connection_waits_total", "tgfleet_store_connections_in_use",
-	}, names)
-	require.Equal(t, map[string]uint64{"ok": 1, "unclassified": 1}, results)
+	is := func(inUse, waits float64) {
+		t.Helper()
+		nowInUse, nowWaits := read()
+		require.InDelta(t, inUse, nowInUse, 0)
+		require.InDelta(t, waits, nowWaits, 0)
+	}
+	is(0, 0)
+	only, err := db.SQL().Conn(t.Context())
+	require.NoError(t, err)
+	is(1, 0)
+	impatient, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	require.Error(t, db.Ping(impatient))
+	is(1, 1)
+	require.NoError(t, only.Close())
+	is(0, 1)
+	require.NoError(t, db.Close())
 
 	_, err = store.Open(t.Context(), seal.Secret(sqliteURL(t)), opts)
 	require.ErrorContains(t, err, "register the metrics of the store")
