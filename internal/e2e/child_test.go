@@ -231,7 +231,7 @@ type answer struct {
 // client follows no redirects and keeps no connections. It is safe for concurrent use.
 var client = &http.Client{
 	Timeout:       30 * time.Second,
-	Transport:     &http.Transport{DisableKeepAlives: true},
+	Transport:     &http.Transport{DisableKeepAlives: true, ExpectContinueTimeout: startWithin},
 	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 }
 
