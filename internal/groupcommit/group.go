@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"sync"
 
 	"github.com/tgfleet/tgfleet/internal/fault"
@@ -17,11 +18,11 @@ import (
 var (
 	// ErrStopped is returned by Do once the group is stopping; it is classified as transient.
 	ErrStopped = errors.New("group commit is stopping")
-	// ErrFull is returned by Do while Backlog items wait; it is classified as transient.
+	// ErrFull is returned by Do while the backlog is full; it is classified as transient.
 	ErrFull = errors.New("group commit is full")
 )
 
-// Config says how a group writes. Every field but Weight and MaxWeight must be set.
+// Config says how a group writes. Every field must be set, but Weight and the two weights beside it may be left out together.
 type Config[T any] struct {
 	// Write writes items, in the order of their arrival, all or none. Its context is not that of a caller: it
 	// ends for nobody, so Write sets its own deadline.
@@ -34,8 +35,10 @@ type Config[T any] struct {
 	MaxWeight int
 	// Flights is how many writes may be under way at once.
 	Flights int
-	// Backlog is how many items may wait for a write.
-	Backlog int
+	// Backlog is how many items may wait for a write, and BacklogWeight what they weigh at most together; the second counts only
+	// with Weight.
+	Backlog       int
+	BacklogWeight int
 }
 
 // Group is a group commit over items of one type. Any number of goroutines may call Do.
@@ -46,6 +49,7 @@ type Group[T any] struct {
 
 	mu      sync.Mutex
 	waiting []*waiter[T]
+	weight  int // of what waits
 	stopped bool
 }
 
@@ -80,9 +84,11 @@ func (g *Group[T]) join(w *waiter[T]) error {
 	if g.stopped {
 		return fault.As(fault.Transient, ErrStopped)
 	}
-	if len(g.waiting) >= g.cfg.Backlog {
+	weight := g.weigh(w.item)
+	if len(g.waiting) >= g.cfg.Backlog || len(g.waiting) > 0 && g.weight+weight > g.cfg.BacklogWeight {
 		return fault.As(fault.Transient, ErrFull)
 	}
+	g.weight += weight
 	g.waiting = append(g.waiting, w)
 	g.signal()
 	return nil
@@ -129,20 +135,28 @@ func (g *Group[T]) take() []*waiter[T] {
 	defer g.mu.Unlock()
 	n, weight := 0, 0
 	for n < len(g.waiting) && n < g.cfg.MaxItems {
-		if g.cfg.Weight != nil {
-			weight += g.cfg.Weight(g.waiting[n].item)
-		}
-		if n > 0 && weight > g.cfg.MaxWeight && g.cfg.Weight != nil {
+		next := g.weigh(g.waiting[n].item)
+		if n > 0 && weight+next > g.cfg.MaxWeight {
 			break
 		}
+		weight += next
 		n++
 	}
-	batch := g.waiting[:n:n]
-	g.waiting = g.waiting[n:]
+	batch := slices.Clone(g.waiting[:n])
+	g.waiting = slices.Delete(g.waiting, 0, n) // which also forgets what was taken
+	g.weight -= weight
 	if len(g.waiting) > 0 {
 		g.signal()
 	}
 	return batch
+}
+
+// weigh returns what item weighs: nothing in a group that does not weigh.
+func (g *Group[T]) weigh(item T) int {
+	if g.cfg.Weight == nil {
+		return 0
+	}
+	return g.cfg.Weight(item)
 }
 
 // stop closes the group to new items and reports whether none is left.

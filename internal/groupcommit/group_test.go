@@ -87,7 +87,7 @@ func TestWritesAreBoundedByItemsAndWeight(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b, _ := setup(t, func(cfg *groupcommit.Config[string]) {
-			cfg.Weight, cfg.MaxWeight = func(s string) int { return len(s) }, 10
+			cfg.Weight, cfg.MaxWeight, cfg.BacklogWeight = func(s string) int { return len(s) }, 10, 1000
 		})
 		b.do(t.Context(), "first")
 		for _, item := range []string{"1", "2", "3", "4", "5", "sixsix", "seven", "a very heavy one", "x"} {
@@ -154,6 +154,28 @@ func TestFullBacklogRefuses(t *testing.T) {
 			b.gate <- nil
 			synctest.Wait()
 		}
+	})
+}
+
+func TestHeavyBacklogRefusesButNeverAnItemThatWouldWaitAlone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b, _ := setup(t, func(cfg *groupcommit.Config[string]) {
+			cfg.Weight, cfg.MaxWeight, cfg.BacklogWeight = func(s string) int { return len(s) }, 4, 10
+		})
+		b.do(t.Context(), "written")
+		b.do(t.Context(), "a very heavy one")
+		require.ErrorIs(t, b.Do(t.Context(), "x"), groupcommit.ErrFull)
+		b.gate <- nil
+		synctest.Wait()
+		b.do(t.Context(), "sixsix")
+		b.do(t.Context(), "four")
+		require.ErrorIs(t, b.Do(t.Context(), "x"), groupcommit.ErrFull, "what was written weighs nothing any more")
+		for range 3 {
+			b.gate <- nil
+			synctest.Wait()
+		}
+		require.Equal(t, [][]string{{"written"}, {"a very heavy one"}, {"sixsix"}, {"four"}}, b.writes)
 	})
 }
 
