@@ -95,6 +95,9 @@ const (
 	BotAPIJSON Format = 1
 	// MTProtoTL is one TL object, in the layer that the envelope names.
 	MTProtoTL Format = 2
+	// QueuedBatch is a whole batch of envelopes, as it travels through the queue: what a dead letter holds when nobody could open
+	// the batch. A program that can open it takes it for the envelopes in it.
+	QueuedBatch Format = 3
 )
 
 // Kind is the kind of an update: for the Bot API the name of the field that an Update carries beside update_id.

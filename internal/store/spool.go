@@ -73,14 +73,11 @@ func (s *Spool) Claim(ctx context.Context, limit int, hold time.Duration) ([]ing
 	return batches, nil
 }
 
-// CountFailure writes down that applying the batch failed and returns how often it has, this time included. The batch is due
-// again after half a second, and after twice as long with each further failure, up to 15 s, whatever hold it was claimed
-// with. Of a batch that is not there any more it returns a fault.NotFound error.
+// CountFailure writes down that applying the batch failed and returns how often it has, this time included. Of a batch that is not
+// there any more it returns a fault.NotFound error.
 func (s *Spool) CountFailure(ctx context.Context, id int64) (attempts int, err error) {
-	later := s.db.dialect.clockTimeAfter(`CASE WHEN attempts < 5 THEN 0.5 * (1 << attempts) ELSE 15 END || ' seconds'`)
 	err = s.db.write(ctx, func(tx *gorm.DB) error {
-		counted := tx.Raw(`UPDATE spool SET attempts = attempts + 1, due_at = `+later+` WHERE id = ? RETURNING attempts`, id).
-			Scan(&attempts)
+		counted := tx.Raw(`UPDATE spool SET attempts = attempts + 1 WHERE id = ? RETURNING attempts`, id).Scan(&attempts)
 		if counted.Error == nil && counted.RowsAffected == 0 {
 			return fault.As(fault.NotFound, gorm.ErrRecordNotFound)
 		}
@@ -90,6 +87,18 @@ func (s *Spool) CountFailure(ctx context.Context, id int64) (attempts int, err e
 		return 0, fmt.Errorf("count failure of spooled batch %d: %w", id, err)
 	}
 	return attempts, nil
+}
+
+// Postpone makes the batch due in pause from now, whatever hold it was claimed with. A batch that is not there any more is no
+// error.
+func (s *Spool) Postpone(ctx context.Context, id int64, pause time.Duration) error {
+	err := s.db.write(ctx, func(tx *gorm.DB) error {
+		return tx.Exec(`UPDATE spool SET due_at = `+s.db.dialect.clockTimeAfter(`?`)+` WHERE id = ?`, interval(pause), id).Error
+	})
+	if err != nil {
+		return fmt.Errorf("postpone spooled batch %d: %w", id, err)
+	}
+	return nil
 }
 
 // Release makes every batch due now, whoever has claimed it, and returns how many there are. It is for a process that is alone

@@ -108,7 +108,7 @@ func (w *worker) serve() {
 
 func (w *worker) drain() {
 	drain := tasks.NewDrain(tasks.DrainConfig{
-		Spool: w.db.Spool(), Settler: w.settler, Log: slog.New(slog.DiscardHandler), Registerer: w.registry,
+		Spool: w.db.Spool(), Settler: w.settler, Log: slog.New(slog.NewJSONHandler(w.log, nil)), Registerer: w.registry,
 		Beat: obs.NewHealth().Loop("spool", time.Minute),
 	})
 	queuetest.Run(w.t, lifecycle.Service{Name: "spool", Run: drain.Run})

@@ -59,7 +59,7 @@ func HandleIngest(s *Settler) queue.Handler {
 // undecodable returns the dead letter of a payload that can't be opened: nobody knows how many updates it holds or whose they are.
 func undecodable(payload []byte, err error) ingest.DeadLetter {
 	return ingest.DeadLetter{
-		Envelope: ingest.Envelope{Source: unknownSource, Origin: ingest.Replay, Raw: payload},
+		Envelope: ingest.Envelope{Source: unknownSource, Origin: ingest.Replay, Format: ingest.QueuedBatch, Raw: payload},
 		Class:    classUndecodable,
 		Error:    err.Error(),
 	}

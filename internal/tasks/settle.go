@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/tgfleet/tgfleet/internal/accept/batch"
 	"github.com/tgfleet/tgfleet/internal/content"
 	"github.com/tgfleet/tgfleet/internal/fault"
 	"github.com/tgfleet/tgfleet/internal/groupcommit"
@@ -25,8 +26,6 @@ const (
 	maxWaitingBatches = 4096
 	// commitWithin bounds one transaction.
 	commitWithin = 30 * time.Second
-	// fatalAttempts is how often an update fails for a reason that nobody classified before it dies.
-	fatalAttempts = 3
 )
 
 // The classes of dead letters beside those of package normalise.
@@ -101,7 +100,7 @@ func NewSettler(cfg SettlerConfig) *Settler {
 // Run commits until ctx ends, and then what still waits.
 func (s *Settler) Run(ctx context.Context) error { return s.commits.Run(ctx) }
 
-// from is the origin of a batch; it is the value of a label and of a log key.
+// from is the way by which a batch came; it is the value of a label and of a log key.
 type from string
 
 const (
@@ -123,58 +122,59 @@ type work struct {
 func (s *Settler) settle(ctx context.Context, w work) error {
 	start := time.Now()
 	b := s.normalise(w)
+	done := finished{result: resultCommitted, dead: len(b.DeadLetters)}
 	err := s.commits.Do(ctx, b)
-	result := resultCommitted
-	if cut, cutErr := s.mustCut(ctx, w, err); cutErr != nil {
-		result, err = resultRetried, s.retry(cutErr)
-	} else if cut {
-		result = resultCut
-		if err = s.settleAlone(ctx, b); err != nil {
-			result, err = resultRetried, s.retry(err)
+	if err != nil {
+		alone := surgery{s: s, w: w}
+		var cut bool
+		if cut, err = alone.needed(ctx, err); cut {
+			done.result = resultCut
+			err = alone.settle(ctx, b)
 		}
+		done.dead += alone.dead
 	}
-	s.finish(ctx, w, finished{result: result, dead: len(b.DeadLetters), took: time.Since(start), err: err})
+	if err != nil {
+		done.result, err = resultRetried, s.retry(err)
+	}
+	done.took, done.err = time.Since(start), err
+	s.finish(ctx, w, done)
 	return err
-}
-
-// mustCut says what to do about the error of a shared commit: cut is true when the batch has to be settled alone, because
-// it may hold what the database will never take. A returned error means: try again later.
-func (s *Settler) mustCut(ctx context.Context, w work, err error) (cut bool, again error) {
-	if err == nil {
-		return false, nil
-	}
-	if ctx.Err() != nil { // the worker stops: nothing is known about the batch
-		return false, err
-	}
-	switch fault.ClassOf(err) {
-	case fault.Permanent:
-		return true, nil
-	case fault.Transient, fault.Throttled:
-		return false, err
-	default:
-		failures, countErr := w.countFailure(ctx)
-		if countErr != nil {
-			return false, errors.Join(err, countErr)
-		}
-		if failures < fatalAttempts {
-			return false, err
-		}
-		return true, nil
-	}
 }
 
 // normalise turns each envelope of w into changes or into a dead letter.
 func (s *Settler) normalise(w work) content.Batch {
 	b := content.Batch{Changes: make([]content.ChangeSet, 0, len(w.envelopes)), SpoolIDs: w.spoolIDs}
 	for i := range w.envelopes {
-		cs, err := s.normaliser.Normalise(w.envelopes[i])
-		if err != nil {
-			b.DeadLetters = append(b.DeadLetters, rejected(w.envelopes[i], err))
-			continue
-		}
-		b.Changes = append(b.Changes, cs)
+		s.normaliseInto(&b, w.envelopes[i])
 	}
 	return b
+}
+
+func (s *Settler) normaliseInto(b *content.Batch, env ingest.Envelope) {
+	if env.Format == ingest.QueuedBatch {
+		s.reopenInto(b, env)
+		return
+	}
+	cs, err := s.normaliser.Normalise(env)
+	if err != nil {
+		b.DeadLetters = append(b.DeadLetters, rejected(env, err))
+		return
+	}
+	b.Changes = append(b.Changes, cs)
+}
+
+// reopenInto tries again to open a batch that came back from the dead letters.
+func (s *Settler) reopenInto(b *content.Batch, env ingest.Envelope) {
+	opened, err := batch.Decode(env.Raw)
+	if err != nil {
+		letter := undecodable(env.Raw, err)
+		letter.DiedAt, letter.Envelope.ReceivedAt = time.Now(), env.ReceivedAt
+		b.DeadLetters = append(b.DeadLetters, letter)
+		return
+	}
+	for _, inner := range opened.Envelopes {
+		s.normaliseInto(b, inner)
+	}
 }
 
 // rejected returns the dead letter of an update that can't be normalised.
@@ -216,55 +216,11 @@ func (s *Settler) commit(ctx context.Context, b content.Batch) error {
 	if err != nil {
 		return fmt.Errorf("commit %d updates: %w", len(b.Changes), err)
 	}
+	for i := range b.DeadLetters {
+		d := &b.DeadLetters[i]
+		s.log.Warn("update died", "source", d.Envelope.Source.String(), "update_id", d.UpdateID, "class", d.Class, "error", d.Error)
+	}
 	return nil
-}
-
-// settleAlone settles b apart from all others. Its spool rows go with the last write, so that a worker that dies half-way leaves
-// them for the next one.
-func (s *Settler) settleAlone(ctx context.Context, b content.Batch) error {
-	if err := s.cut(ctx, b.Changes); err != nil {
-		return err
-	}
-	return s.commit(ctx, content.Batch{DeadLetters: b.DeadLetters, SpoolIDs: b.SpoolIDs})
-}
-
-// cut commits changes, in halves where the whole does not go; a single update that does not go dies. It returns an error when
-// the database is to blame and not the update: what was committed by then is committed again later, harmlessly.
-func (s *Settler) cut(ctx context.Context, changes []content.ChangeSet) error {
-	if len(changes) == 0 {
-		return nil
-	}
-	err := s.commit(ctx, content.Batch{Changes: changes})
-	if err == nil {
-		return nil
-	}
-	class := fault.ClassOf(err)
-	if class == fault.Transient || class == fault.Throttled || ctx.Err() != nil {
-		return err
-	}
-	if len(changes) > 1 {
-		half := len(changes) / 2
-		if err := s.cut(ctx, changes[:half]); err != nil {
-			return err
-		}
-		return s.cut(ctx, changes[half:])
-	}
-	return s.condemn(ctx, changes[0], err)
-}
-
-// condemn makes a dead letter of an update that the database does not take, once it is sure that the database takes anything.
-func (s *Settler) condemn(ctx context.Context, cs content.ChangeSet, cause error) error {
-	letter := ingest.DeadLetter{
-		Envelope: cs.Update.Envelope, UpdateID: cs.Update.UpdateID, Class: classRefused, Error: cause.Error(),
-		NormaliserVersion: cs.Update.NormaliserVersion, DiedAt: time.Now(),
-	}
-	if fault.ClassOf(cause) != fault.Permanent {
-		letter.Class = classRepeated
-		if err := s.archive.Probe(ctx); err != nil {
-			return fmt.Errorf("probe the archive: %w", fault.As(fault.Transient, err))
-		}
-	}
-	return s.commit(ctx, content.Batch{DeadLetters: []ingest.DeadLetter{letter}})
 }
 
 // bury commits letter in place of w's updates, which nobody can read.

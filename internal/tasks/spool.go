@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tgfleet/tgfleet/internal/accept/batch"
+	"github.com/tgfleet/tgfleet/internal/fault"
 	"github.com/tgfleet/tgfleet/internal/ingest"
 	"github.com/tgfleet/tgfleet/internal/obs"
 )
@@ -20,6 +21,9 @@ const (
 	// claimHold is for how long nobody else takes a row: longer than a commit may take, short for those who wait for the rows
 	// of a dead worker.
 	claimHold = 40 * time.Second
+	// claimWithin and postponeWithin bound the small writes beside the commits.
+	claimWithin    = 5 * time.Second
+	postponeWithin = 5 * time.Second
 	// spoolEvery is how often an empty spool is looked at.
 	spoolEvery = time.Second
 	// backlogEvery is how often all of the spool is counted, and backlogWithin bounds that.
@@ -33,6 +37,8 @@ type Spool interface {
 	Claim(ctx context.Context, limit int, hold time.Duration) ([]ingest.Spooled, error)
 	// CountFailure counts one more failure of the batch id, durably, and returns how many there were.
 	CountFailure(ctx context.Context, id int64) (int, error)
+	// Postpone makes the batch id due in pause from now.
+	Postpone(ctx context.Context, id int64, pause time.Duration) error
 	// Backlog returns how many updates wait and when the oldest of them was received; the zero time when none waits.
 	Backlog(ctx context.Context) (updates int, oldest time.Time, err error)
 }
@@ -107,7 +113,9 @@ func (d *Drain) count(ctx context.Context) {
 
 // drain settles what is due and reports whether more may wait.
 func (d *Drain) drain(ctx context.Context) bool {
-	rows, err := d.spool.Claim(ctx, claimRows, claimHold)
+	claiming, cancel := context.WithTimeout(ctx, claimWithin)
+	defer cancel()
+	rows, err := d.spool.Claim(claiming, claimRows, claimHold)
 	if err != nil {
 		if ctx.Err() == nil {
 			d.log.Warn("spool not read", "error", err)
@@ -117,7 +125,11 @@ func (d *Drain) drain(ctx context.Context) bool {
 	settling := context.WithoutCancel(ctx)
 	var all errgroup.Group
 	for _, row := range rows {
-		all.Go(func() error { return d.settle(settling, row) })
+		all.Go(func() error {
+			err := d.settle(settling, row)
+			d.postpone(settling, row, err)
+			return err
+		})
 	}
 	return all.Wait() == nil && len(rows) == claimRows
 }
@@ -134,6 +146,19 @@ func (d *Drain) settle(ctx context.Context, row ingest.Spooled) error {
 	}
 	w.envelopes = b.Envelopes
 	return d.settler.settle(ctx, w)
+}
+
+// postpone gives a row back early whose batch has to come back: its hold is made for a worker that dies.
+func (d *Drain) postpone(ctx context.Context, row ingest.Spooled, err error) {
+	pause, asked := fault.After(err)
+	if !asked {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, postponeWithin)
+	defer cancel()
+	if err := d.spool.Postpone(ctx, row.ID, pause); err != nil {
+		d.log.Warn("spooled batch not postponed, it comes back when its hold ends", "spool_id", row.ID, "error", err)
+	}
 }
 
 type spoolMetrics struct {

@@ -91,6 +91,18 @@ func TestFailureThatNobodyKnowsKillsAtTheThirdTimeAndOnlyTheUpdateToBlame(t *tes
 	require.Contains(t, w.log.String(), `"result":"retried"`, "twice it was only retried")
 }
 
+func TestUnknownFailureKillsNoSoonerBesideAKnownOne(t *testing.T) {
+	t.Parallel()
+	w := setup(t, spoilt{3: true})
+	w.failOn("P0001", canary)
+	w.put(batch.Batch{Envelopes: messages(1, 9)})
+	w.serve()
+	w.eventually(countDead, 2)
+	w.eventually(countMessages, 7)
+	require.Equal(t, 1, w.query(`SELECT count(*) FROM dead_letters WHERE class = 'failed_repeatedly' AND update_id = 5`))
+	require.GreaterOrEqual(t, retriedTimes(w), 2)
+}
+
 func TestOutageKillsNothingHoweverLong(t *testing.T) {
 	t.Parallel()
 	for name, code := range map[string]string{
@@ -163,6 +175,30 @@ func TestPayloadThatCannotBeOpenedIsKept(t *testing.T) {
 	letters, err := w.db.DeadLetters().List(t.Context(), store.DeadLetterFilter{Class: "undecodable_batch"}, 10)
 	require.NoError(t, err)
 	require.Len(t, letters, 2)
+}
+
+func TestBatchThatCouldNotBeOpenedComesBackOnceItCanBe(t *testing.T) {
+	t.Parallel()
+	w := setup(t, nil)
+	_, err := w.db.Spool().Put(t.Context(), ingest.Spooled{Payload: []byte("\x08" + canary), Updates: 1, OldestAt: time.Now()})
+	require.NoError(t, err)
+	w.drain()
+	w.eventually(countDead, 1)
+	retry := func() {
+		_, err := w.db.DeadLetters().Retry(t.Context(), store.DeadLetterFilter{}, func(envelopes []ingest.Envelope) ([]byte, error) {
+			return batch.Encode(batch.Batch{Envelopes: envelopes}), nil
+		})
+		require.NoError(t, err)
+	}
+	retry()
+	w.eventually(`SELECT count(*) FROM dead_letters WHERE class = 'undecodable_batch'`, 1)
+
+	// A newer program can open it: here the payload changes in place of the program.
+	_, err = w.sql.ExecContext(t.Context(), `UPDATE dead_letters SET payload = $1`, batch.Encode(batch.Batch{Envelopes: messages(1, 7)}))
+	require.NoError(t, err)
+	retry()
+	w.eventually(countMessages, 7)
+	require.Equal(t, 0, w.query(countDead))
 }
 
 func TestSpoolIsDrainedByTheSameRules(t *testing.T) {
