@@ -63,7 +63,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 func (m *metrics) watchWaiting(waiting func() int) {
 	m.registerer.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "tgfleet_accept_waiting_updates",
-		Help: "Updates that wait for a flush; at its bound of 4096 more are refused.",
+		Help: "Updates that wait for a flush; at the bound more are refused.",
 	}, func() float64 { return float64(waiting()) }))
 }
 

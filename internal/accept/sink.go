@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/tgfleet/tgfleet/internal/accept/batch"
+	"github.com/tgfleet/tgfleet/internal/fault"
 	"github.com/tgfleet/tgfleet/internal/groupcommit"
 	"github.com/tgfleet/tgfleet/internal/ingest"
 	"github.com/tgfleet/tgfleet/internal/obs"
@@ -23,8 +24,9 @@ const (
 	// seconds, so tasks stay small.
 	maxTaskItems     = 64
 	maxTaskSizeBytes = 256 << 10
-	// maxWaiting bounds the updates that wait for a flush; beyond it Telegram keeps them.
-	maxWaiting = 4096
+	// maxWaiting and maxWaitingSizeBytes bound the updates that wait for a flush; beyond them Telegram keeps them.
+	maxWaiting          = 4096
+	maxWaitingSizeBytes = 64 << 20
 )
 
 // Queue takes batches to the workers.
@@ -64,27 +66,45 @@ type Sink struct {
 // New returns a sink for a queue that outlives this process: the queue comes first, and the spool takes what the queue does not.
 func New(cfg Config) *Sink {
 	w := newFallback(cfg)
-	return newSink(w.write, w.watch, w.metrics)
+	return newSink(w.write, w.watch, w.metrics, cfg.Log)
 }
 
 // NewSpoolFirst returns a sink for a queue that dies with this process: each batch goes into the spool, and then into the queue.
 // The archive deletes the row as it commits the batch, and what a dead process left behind is found in the spool.
 func NewSpoolFirst(cfg Config) *Sink {
 	w := newSpoolFirst(cfg)
-	return newSink(w.write, w.watch, w.metrics)
+	return newSink(w.write, w.watch, w.metrics, cfg.Log)
 }
 
-func newSink(write func(context.Context, []ingest.Envelope) error, watch func(context.Context), m *metrics) *Sink {
+// writer makes envelopes durable, all or none.
+type writer func(ctx context.Context, envelopes []ingest.Envelope) error
+
+func newSink(write writer, watch func(context.Context), m *metrics, log *slog.Logger) *Sink {
 	group := groupcommit.New(groupcommit.Config[ingest.Envelope]{
-		Write:     write,
-		MaxItems:  maxTaskItems,
-		Weight:    func(env ingest.Envelope) int { return batch.SizeBytes(&env) },
-		MaxWeight: maxTaskSizeBytes,
-		Flights:   1,
-		Backlog:   maxWaiting,
+		Write:         write.guarded(m, log),
+		MaxItems:      maxTaskItems,
+		Weight:        func(env ingest.Envelope) int { return batch.SizeBytes(&env) },
+		MaxWeight:     maxTaskSizeBytes,
+		Flights:       1,
+		Backlog:       maxWaiting,
+		BacklogWeight: maxWaitingSizeBytes,
 	})
 	m.watchWaiting(group.Waiting)
 	return &Sink{group: group, metrics: m, run: watch}
+}
+
+// guarded returns a writer that survives a panic of w: the updates are refused, so that Telegram keeps them, and the log says where.
+func (w writer) guarded(m *metrics, log *slog.Logger) writer {
+	return func(ctx context.Context, envelopes []ingest.Envelope) error {
+		err := groupcommit.Guard(func() error { return w(ctx, envelopes) })
+		var panicked *groupcommit.PanicError
+		if errors.As(err, &panicked) {
+			m.refused(len(envelopes))
+			log.Error("flush panicked", "error", err, "stack", string(panicked.Stack))
+			return fault.As(fault.Transient, err)
+		}
+		return err
+	}
 }
 
 // Accept puts env into safety, as ingest.Sink says.

@@ -1,7 +1,7 @@
 // Package batch is the format in which envelopes travel together, through the queue and through the spool: one version byte,
 // one codec byte, and a body of length-prefixed envelopes. A batch that was ever written can be read for ever; the
-// files in testdata hold one of each kind. Decode treats its input as hostile: it returns an error or exactly what
-// Encode was given, and allocates no more than the bound below.
+// files in testdata hold one of each kind. Decode treats its input as hostile: it returns an error or what Encode was given,
+// its times to the microsecond and in UTC, and bounds the bytes and the envelopes that a few bytes can ask for.
 package batch
 
 import (
@@ -34,6 +34,9 @@ const (
 // maxDecodedSizeBytes bounds what a few compressed bytes can ask for. The largest batch that a source makes is one body
 // of 64 MiB from a poll; the bound leaves room for its framing.
 const maxDecodedSizeBytes = 65 << 20
+
+// maxEnvelopes is far more than a batch ever holds; the smallest envelope takes more memory than bytes.
+const maxEnvelopes = 1 << 16
 
 // envelopeOverheadBytes is more than the framing of an envelope ever takes.
 const envelopeOverheadBytes = 64
@@ -101,6 +104,9 @@ func decode(data []byte) (Batch, error) {
 	r := reader{rest: body}
 	b := Batch{SpoolID: r.varint()}
 	for r.err == nil && len(r.rest) > 0 {
+		if len(b.Envelopes) == maxEnvelopes {
+			return Batch{}, fmt.Errorf("more than %d envelopes", maxEnvelopes)
+		}
 		b.Envelopes = append(b.Envelopes, r.envelope())
 	}
 	return b, r.err

@@ -115,6 +115,7 @@ func TestHostileInputIsRefusedWithoutAQuote(t *testing.T) {
 		"newer version":          {2, 0, 0},
 		"unknown codec":          {1, 9, 0},
 		"s2 that is none":        append([]byte{1, 1}, "\xff\xff\xff\xff\xff\xff private words"...),
+		"countless envelopes":    append([]byte{1, 0, 0}, bytes.Repeat([]byte{1, 1, 1, 0, 0, 0, 0, 0}, 1<<16+1)...),
 		"s2 bomb":                {1, 1, 0xff, 0xff, 0xff, 0xff, 0x0f},
 		"field longer than rest": {1, 0, 0, 1, 1, 1, 0, 0, 0, 0, 0xff, 0x01, 'p'},
 		"layer out of range":     {1, 0, 0, 1, 1, 1, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01, 0, 0},
