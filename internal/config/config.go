@@ -83,8 +83,7 @@ type Operator struct {
 	BotAPIURL   string
 }
 
-// Up is the configuration of `tgfleet up`. Everything has a default; DatabaseURL, SecretKeys, TelegramBotToken and PublicURL may be
-// empty.
+// Up is the configuration of `tgfleet up`. Everything has a default; DatabaseURL, SecretKeys, and TelegramBotToken may be empty.
 type Up struct {
 	Log
 	Queue
@@ -92,7 +91,6 @@ type Up struct {
 	DatabaseURL       seal.Secret
 	SecretKeys        seal.Secret
 	TelegramBotToken  seal.Secret
-	PublicURL         string
 	BotAPIURL         string
 	WorkerConcurrency int
 	DrainTimeout      time.Duration
@@ -139,7 +137,7 @@ func LoadUp(lookup func(string) (string, bool)) (Up, error) {
 	}
 	return Up{
 		Log: v.Log, Queue: v.Queue, Webhook: v.Webhook, DatabaseURL: v.DatabaseURL, SecretKeys: v.SecretKeys,
-		TelegramBotToken: v.TelegramBotToken, PublicURL: v.PublicURL, BotAPIURL: v.BotAPIURL,
+		TelegramBotToken: v.TelegramBotToken, BotAPIURL: v.BotAPIURL,
 		WorkerConcurrency: v.WorkerConcurrency, DrainTimeout: v.DrainTimeout,
 	}, nil
 }

@@ -93,7 +93,7 @@ func TestDefaults(t *testing.T) {
 	up, err := config.LoadUp(env{"HTTP_ADDR": ""}.lookup)
 	require.NoError(t, err)
 	require.Equal(t, config.Up{
-		Log:               config.Log{LogLevel: slog.LevelInfo, LogFormat: "text"},
+		Log:               config.Log{LogLevel: slog.LevelWarn, LogFormat: "text"},
 		Queue:             config.Queue{RedisURL: "embedded", IngestQueues: 2},
 		Webhook:           config.Webhook{HTTPAddr: ":3002"},
 		BotAPIURL:         "https://api.telegram.org",
@@ -147,12 +147,12 @@ func TestWhatIsRightAndWhatIsNot(t *testing.T) {
 		},
 		{
 			"REDIS_URL",
-			[]string{"redis://h", "rediss://:pw@h:6380/1", "redis-sentinel://a:26379,b:26379/0?master=m", "redis-cluster://a:1,b:2", "embedded"},
+			[]string{"redis://h", "rediss://:pw@h:6380/1", "redis-sentinel://a,b:26379,c/0?master=m", "redis-cluster://a:1,b:2", "embedded"},
 			[]string{"redis://", "h:6379", "embeded", "redis:h"},
 		},
 		{"HTTP_ADDR", []string{":0", "0.0.0.0:3002", "[::]:3002", "localhost:80"}, []string{"3002", "h:", "h:http", "h:65536", "::1:80"}},
 		{
-			"PUBLIC_URL",
+			"BOT_API_URL",
 			[]string{"https://h", "http://h:3002/deep/path/"},
 			[]string{"h", "ftp://h", "https://", "https://h/?a=1", "https://h/#x", "https://u:p@h/", "https://:80", "https://%zz"},
 		},

@@ -44,9 +44,10 @@ func redisURL(into *seal.Secret, command Command, text string) error {
 	if text == embedded {
 		return wrongUnless(command == ForUp)
 	}
-	u, err := url.Parse(text)
+	// What follows the scheme is judged where it is used: with several hosts it is no URL by net/url's rules.
+	scheme, rest, _ := strings.Cut(text, "://")
 	schemes := []string{"redis", "rediss", "redis-sentinel", "redis-cluster"}
-	return wrongUnless(err == nil && slices.Contains(schemes, u.Scheme) && u.Host != "")
+	return wrongUnless(slices.Contains(schemes, scheme) && rest != "")
 }
 
 func secretKeys(into *seal.Secret, text string) error {

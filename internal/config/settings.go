@@ -96,15 +96,15 @@ var settings = []*setting{
 		name:   "PUBLIC_URL",
 		about:  "Where Telegram reaches the api from outside: what webhooks are registered under.",
 		want:   wantURL + ", for example https://bots.example.org",
-		readBy: map[Command]use{ForOperator: optional, ForUp: optional},
+		readBy: map[Command]use{ForOperator: optional},
 		take:   func(v *values, _ Command, text string) error { return webURL(&v.PublicURL, text) },
 	},
 	{
 		name: "SECRET_KEYS",
 		about: "The keys that seal bot tokens at rest; the first one seals, all of them open. `tgfleet keys generate` makes one. " +
-			"`tgfleet up` makes a key file when it is unset.",
+			"A worker without them polls no bots; `tgfleet up` makes a key file when it is unset.",
 		want: "ID:BASE64, or several of them with commas between", secret: true,
-		readBy: map[Command]use{ForWorker: required, ForOperator: optional, ForUp: optional},
+		readBy: map[Command]use{ForWorker: optional, ForOperator: optional, ForUp: optional},
 		take:   func(v *values, _ Command, text string) error { return secretKeys(&v.SecretKeys, text) },
 	},
 	{
@@ -166,7 +166,7 @@ var settings = []*setting{
 		about: "The least level that is logged.",
 		want:  "debug, info, warn or error",
 		readBy: map[Command]use{
-			ForAPI: otherwise("info"), ForWorker: otherwise("info"), ForOperator: otherwise("info"), ForUp: otherwise("info"),
+			ForAPI: otherwise("info"), ForWorker: otherwise("info"), ForOperator: otherwise("info"), ForUp: otherwise("warn"),
 		},
 		take: func(v *values, _ Command, text string) error { return level(&v.LogLevel, text) },
 	},

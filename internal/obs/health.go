@@ -12,6 +12,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/tgfleet/tgfleet/internal/fault"
 )
 
 // readyWithin bounds an answer of /ready. Probes commonly wait no longer than a second or two.
@@ -38,7 +40,7 @@ func (h *Health) Loop(name string, bound time.Duration) *Beat {
 }
 
 // Ready adds a check by name. /ready runs all checks at once and gives them a second; it answers 503 and names those that fail or
-// are not done by then. One check never runs twice at a time. The text of its error is shown to whoever asks.
+// are not done by then. One check never runs twice at a time. Whoever asks is shown the text of its error, or of a classified error only the class.
 func (h *Health) Ready(name string, check func(ctx context.Context) error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -89,10 +91,19 @@ func (h *Health) unready(ctx context.Context) map[string]string {
 	wrong := map[string]string{}
 	for i, r := range rounds {
 		if err := r.wait(ctx); err != nil {
-			wrong[checks[i].name] = err.Error()
+			wrong[checks[i].name] = describe(err)
 		}
 	}
 	return wrong
+}
+
+// describe says what is wrong to whoever may ask, which can be the whole world. A classified error comes from a server of ours and may
+// name it, so that only its class is told; the part that uses the server logs the rest.
+func describe(err error) string {
+	if class := fault.ClassOf(err); class != fault.Unclassified {
+		return class.String() + " error; the log says more"
+	}
+	return err.Error()
 }
 
 type readyCheck struct {

@@ -67,11 +67,13 @@ them, or set the webhook later with "tgfleet bot set-webhook". --no-telegram cal
 	cmd.Flags().StringVar(&flags.username, "username", "", "the bot's username, where Telegram is not asked")
 	cmd.Flags().BoolVar(&flags.polling, "polling", false, "have a worker poll the bot (getUpdates)")
 	cmd.Flags().BoolVar(&flags.noTelegram, "no-telegram", false, "do not call Telegram")
-	cmd.MarkFlagsMutuallyExclusive("username", "polling")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		token, err := readToken(cmd.InOrStdin(), flags.token)
 		if err != nil {
 			return err
+		}
+		if flags.username != "" && !flags.noTelegram {
+			return errors.New("--username is for --no-telegram: otherwise Telegram tells the bot's name")
 		}
 		n := enrol.Newcomer{Token: token, Username: strings.TrimPrefix(flags.username, "@"), Delivery: account.Webhook}
 		if flags.polling {

@@ -2,7 +2,6 @@ package operator
 
 import (
 	"fmt"
-	"log/slog"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -43,12 +42,7 @@ Settings, from the environment:
 			return err
 		}
 		opts.Terminal = isTerminal(env)
-		level := cfg.LogLevel
-		if _, asked := env.Lookup("LOG_LEVEL"); !asked {
-			// The live line tells that all is well; the log is for what is not.
-			level = slog.LevelWarn
-		}
-		return up.Run(cmd.Context(), cfg, opts, obs.NewLogger(env.Err, level, cfg.LogFormat))
+		return up.Run(cmd.Context(), cfg, opts, obs.NewLogger(env.Err, cfg.LogLevel, cfg.LogFormat))
 	}
 	return cmd
 }

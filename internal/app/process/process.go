@@ -29,8 +29,6 @@ type Config struct {
 	DatabaseURL  seal.Secret
 	RedisURL     seal.Secret
 	IngestQueues int
-	// MaxConns bounds the connections to the database; 0 means the store's default.
-	MaxConns int
 }
 
 // Process is what the parts of one process share.
@@ -46,7 +44,7 @@ type Process struct {
 func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Process, error) {
 	p := &Process{Log: log, Registry: obs.NewRegistry(), Health: obs.NewHealth()}
 	var err error
-	p.DB, err = store.Open(ctx, cfg.DatabaseURL, store.Options{Log: log, Registerer: p.Registry, MaxConns: cfg.MaxConns})
+	p.DB, err = store.Open(ctx, cfg.DatabaseURL, store.Options{Log: log, Registerer: p.Registry})
 	if err != nil {
 		return nil, err
 	}
@@ -81,14 +79,22 @@ func (p *Process) Close() error {
 	return errors.Join(p.Queue.Close(), p.DB.Close())
 }
 
-// DurableSomewhere returns nil while the queue or the spool takes updates.
+// durableWithin bounds the look at one store: shorter than the answer of /ready, so that a store that hangs hides no other.
+const durableWithin = 700 * time.Millisecond
+
+// DurableSomewhere returns nil while the queue or the spool takes updates. It asks both at once.
 func (p *Process) DurableSomewhere(ctx context.Context) error {
-	queued := p.Queue.Probe(ctx)
-	if queued == nil {
+	ctx, cancel := context.WithTimeout(ctx, durableWithin)
+	defer cancel()
+	answers := make(chan error, 2)
+	go func() { answers <- p.Queue.Probe(ctx) }()
+	go func() { answers <- p.DB.Archive().Probe(ctx) }()
+	first := <-answers
+	if first == nil {
 		return nil
 	}
-	if spooled := p.DB.Ping(ctx); spooled != nil {
-		return fmt.Errorf("nothing durable takes updates: %w", errors.Join(queued, spooled))
+	if second := <-answers; second != nil {
+		return fmt.Errorf("nothing durable takes updates: %w", errors.Join(first, second))
 	}
 	return nil
 }

@@ -26,8 +26,8 @@ type home struct {
 	secretKeys      seal.Secret
 }
 
-// settle finds a place for what the environment does not place: a database file and a key file in dir, which it makes.
-func settle(dir string, cfg config.Up) (home, error) {
+// findHome finds a place for what the environment does not place: a database file and a key file in dir, which it makes.
+func findHome(dir string, cfg config.Up) (home, error) {
 	h := home{
 		databaseURL: cfg.DatabaseURL, redisURL: cfg.RedisURL, secretKeys: cfg.SecretKeys,
 		queueDiesWithUs: cfg.RedisURL.Reveal() == embeddedRedis,

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
 	"time"
 
 	"github.com/tgfleet/tgfleet/internal/account"
@@ -93,7 +94,11 @@ func (h demoHooks) set(ctx context.Context) error {
 
 // enrol makes a demo bot known anew: its secret of an earlier run is nowhere to be read.
 func (h demoHooks) enrol(ctx context.Context, token, username string) (enrol.Enrolled, error) {
-	if _, err := h.p.DB.Bots().Remove(ctx, username); err != nil && fault.ClassOf(err) != fault.NotFound {
+	id, err := enrol.BotID(seal.Secret(token))
+	if err != nil {
+		return enrol.Enrolled{}, err
+	}
+	if _, err := h.p.DB.Bots().Remove(ctx, strconv.FormatInt(int64(id), 10)); err != nil && fault.ClassOf(err) != fault.NotFound {
 		return enrol.Enrolled{}, err
 	}
 	return enrol.Bot(ctx, h.p.DB.Bots(), h.ring, enrol.Newcomer{

@@ -40,7 +40,7 @@ type Options struct {
 
 // Run runs the fleet until ctx ends, and then drains it.
 func Run(ctx context.Context, cfg config.Up, opts Options, log *slog.Logger) error {
-	home, err := settle(opts.DataDir, cfg)
+	home, err := findHome(opts.DataDir, cfg)
 	if err != nil {
 		return err
 	}

@@ -27,8 +27,8 @@ import (
 const (
 	// loopBound is how long a short loop of the process may be silent.
 	loopBound = 30 * time.Second
-	// drainBound allows for a turn of the spool's drain: a count, a claim and a commit, each at its deadline.
-	drainBound = 2 * time.Minute
+	// drainBound allows for a turn of the spool's drain that has to cut batches on a slow database, which is many commits.
+	drainBound = 10 * time.Minute
 )
 
 // Run runs a worker until ctx ends, and then finishes the batches that it holds.
@@ -56,7 +56,7 @@ func Run(ctx context.Context, cfg config.Worker, log *slog.Logger) error {
 	if err != nil {
 		return errors.Join(err, listener.Close(), p.Close())
 	}
-	work := Work(p, WorkConfig{Concurrency: cfg.WorkerConcurrency, Drain: cfg.DrainTimeout})
+	work := Work(p, WorkConfig{Concurrency: cfg.WorkerConcurrency, Drain: cfg.DrainTimeout * 2 / 3})
 	return lifecycle.Run(ctx, log, cfg.DrainTimeout, slices.Concat(
 		p.Services(),
 		[]lifecycle.Service{lifecycle.HTTP("metrics", listener, obs.Mux(p.Registry, p.Health), log)},
