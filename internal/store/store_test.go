@@ -156,6 +156,21 @@ func TestSQLiteWritersOfTwoProcessesWait(t *testing.T) {
 	require.Equal(t, 80, writes)
 }
 
+func TestASQLiteTransactionHasTheWriteLockFromItsBeginning(t *testing.T) {
+	t.Parallel()
+	url := sqliteURL(t)
+	first, err := open(t, url).SQL().BeginTx(t.Context(), nil)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, first.Rollback()) }()
+	second, err := open(t, url).SQL().Conn(t.Context())
+	require.NoError(t, err)
+	defer func() { require.NoError(t, second.Close()) }()
+	_, err = second.ExecContext(t.Context(), "PRAGMA busy_timeout = 1")
+	require.NoError(t, err)
+	_, err = second.BeginTx(t.Context(), nil)
+	require.Equal(t, fault.Transient, fault.ClassOf(store.Classify(err)), "%v", err)
+}
+
 func TestASQLiteWriterWaitsNoLongerThanItsCaller(t *testing.T) {
 	t.Parallel()
 	db := open(t, sqliteURL(t))

@@ -63,7 +63,11 @@ func Archive(t *testing.T, open OpenSQL) {
 		t.Parallel()
 		convergesInAnyOrder(t, openArchive(t, open))
 	})
-	t.Run("writers at the same time give one result and never block each other for good", func(t *testing.T) {
+	t.Run("writers who share rows never wait for each other in a circle", func(t *testing.T) {
+		t.Parallel()
+		writersNeverBlockEachOther(t, openArchive(t, open))
+	})
+	t.Run("writers at the same time give one result", func(t *testing.T) {
 		t.Parallel()
 		convergesWithManyWriters(t, open)
 	})
