@@ -183,10 +183,17 @@ func load(command Command, lookup func(string) (string, bool), needs ...string) 
 	return v, errors.Join(mistakes...)
 }
 
+// hidden stands for a wrong value that may be a secret, or hold one.
+const hidden = "is wrong (its value is not shown)"
+
 func (s *setting) mistake(command Command, text string, err error) error {
 	shown := fmt.Sprintf("is %q", text)
-	if s.secret {
-		shown = "is wrong (its value is not shown)"
+	switch {
+	case s.secret:
+		shown = hidden
+	case strings.Contains(text, "@"):
+		// No value that may be shown has an at sign: what stands before it is a password, in a URL that should have none.
+		shown, err = hidden, errWrong
 	}
 	if errors.Is(err, errWrong) {
 		return fmt.Errorf("%s %s: want %s", s.name, shown, s.wantFor(command))

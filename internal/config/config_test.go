@@ -134,6 +134,17 @@ func TestEveryMistakeIsReportedAtOnce(t *testing.T) {
 	}, strings.Split(err.Error(), "\n"))
 }
 
+func TestPasswordThatBelongsNowhereIsNotShown(t *testing.T) {
+	t.Parallel()
+	_, err := config.LoadUp(env{
+		"BOT_API_URL": "https://bot:hunter2@api example.org",
+		"HTTP_ADDR": "postgres://tg:hunter2@db/tg", "TRUSTED_PROXIES": "tg:hunter2@10.0.0.1",
+	}.lookup)
+	require.ErrorContains(t, err, "BOT_API_URL is wrong (its value is not shown): want http:// or https://, a host and perhaps a path")
+	require.Len(t, strings.Split(err.Error(), "\n"), 3)
+	require.NotContains(t, err.Error(), "hunter2")
+}
+
 func TestWhatIsRightAndWhatIsNot(t *testing.T) {
 	t.Parallel()
 	cases := []struct {
