@@ -16,7 +16,7 @@ func requireSecrecy(t testing.TB, tg *telegram, env environment, bots []bot, chi
 		_, half, _ := strings.Cut(b.token, ":")
 		secrets[half], secrets[b.Secret] = true, true
 	}
-	for _, key := range strings.Split(env["SECRET_KEYS"], ",") {
+	for key := range strings.SplitSeq(env["SECRET_KEYS"], ",") {
 		_, half, _ := strings.Cut(key, ":")
 		secrets[half] = true
 	}

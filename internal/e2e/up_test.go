@@ -90,7 +90,7 @@ func (c *child) lives(while time.Duration) {
 func TestKilledUpKeepsWhatItAnswered(t *testing.T) {
 	t.Parallel()
 	const kills = 20
-	seed := uint64(time.Now().UnixNano()) //nolint:gosec // any number will do
+	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 1))
 	// Telegram's time runs faster, so that its pauses after the failures are shorter.
