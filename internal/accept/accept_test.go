@@ -179,7 +179,7 @@ func TestTasksStaySmallAndLargeUpdatesGoAlone(t *testing.T) {
 	var all sync.WaitGroup
 	for i := range 40 {
 		env := envelope(i)
-		env.Raw = []byte(fmt.Sprintf(`{"update_id":%d,"text":"%s"}`, i, strings.Repeat("x", 20_000*(1+i%20))))
+		env.Raw = []byte(fmt.Sprintf(`{"update_id":%d,"text":%q}`, i, strings.Repeat("x", 20_000*(1+i%20))))
 		all.Go(func() { require.NoError(t, l.Accept(t.Context(), env)) })
 	}
 	all.Wait()

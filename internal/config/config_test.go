@@ -138,7 +138,7 @@ func TestPasswordThatBelongsNowhereIsNotShown(t *testing.T) {
 	t.Parallel()
 	_, err := config.LoadUp(env{
 		"BOT_API_URL": "https://bot:hunter2@api example.org",
-		"HTTP_ADDR": "postgres://tg:hunter2@db/tg", "TRUSTED_PROXIES": "tg:hunter2@10.0.0.1",
+		"HTTP_ADDR":   "postgres://tg:hunter2@db/tg", "TRUSTED_PROXIES": "tg:hunter2@10.0.0.1",
 	}.lookup)
 	require.ErrorContains(t, err, "BOT_API_URL is wrong (its value is not shown): want http:// or https://, a host and perhaps a path")
 	require.Len(t, strings.Split(err.Error(), "\n"), 3)

@@ -48,7 +48,7 @@ const (
 func NewVersion(s Stamp) Version {
 	b := make([]byte, 0, versionSizeBytes)
 	var date [8]byte
-	binary.BigEndian.PutUint64(date[:], uint64(max(s.Date.Unix(), 0))) //nolint:gosec // never negative
+	binary.BigEndian.PutUint64(date[:], uint64(max(s.Date.Unix(), 0)))
 	b = append(b, date[3:]...)
 	b = append(b, 0)
 	if s.Edit {

@@ -61,8 +61,7 @@ func (e *expectation) update(u *simulator.Update) {
 	e.ledger[ledgerKey{source: sourceOf(u.BotID), updateID: u.ID, payload: string(u.Raw)}] = ledgerRow{
 		kind: string(u.Kind), chatID: chatOf(e.t, payload),
 	}
-	switch u.Kind {
-	case "message", "edited_message", "channel_post", "edited_channel_post":
+	if slices.Contains([]ingest.Kind{"message", "edited_message", "channel_post", "edited_channel_post"}, u.Kind) {
 		e.sight(u, payload)
 	}
 }

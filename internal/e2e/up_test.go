@@ -75,13 +75,13 @@ func (s *single) interrupt() {
 }
 
 // lives waits for a while, in which the process must not end by itself.
-func (c *child) lives(while time.Duration) {
-	c.t.Helper()
+func (p *child) lives(while time.Duration) {
+	p.t.Helper()
 	over := time.NewTimer(while)
 	defer over.Stop()
 	select {
-	case <-c.ended:
-		c.t.Fatalf("%s ended by itself", c.name)
+	case <-p.ended:
+		p.t.Fatalf("%s ended by itself", p.name)
 	case <-over.C:
 	}
 }

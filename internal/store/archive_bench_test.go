@@ -78,7 +78,11 @@ func writeRaw(ctx context.Context, pool *sql.DB, tables []store.Rows, statements
 		return err
 	}
 	err = conn.Raw(func(driver any) error {
-		return pgx.BeginFunc(ctx, driver.(*stdlib.Conn).Conn(), func(tx pgx.Tx) error {
+		bare, ok := driver.(*stdlib.Conn)
+		if !ok {
+			return fmt.Errorf("driver %T is not pgx's", driver)
+		}
+		return pgx.BeginFunc(ctx, bare.Conn(), func(tx pgx.Tx) error {
 			for i, rows := range tables {
 				if statements[i] == "" {
 					continue
@@ -128,7 +132,7 @@ type traffic struct {
 }
 
 func newTraffic() *traffic {
-	return &traffic{random: rand.New(rand.NewPCG(1, 2)), start: time.Now().UTC().Truncate(time.Second)} //nolint:gosec // not a secret
+	return &traffic{random: rand.New(rand.NewPCG(1, 2)), start: time.Now().UTC().Truncate(time.Second)}
 }
 
 func (tr *traffic) batch(size int) content.Batch {

@@ -13,7 +13,8 @@ func TestArchive(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, open func(t *testing.T) *store.DB) {
 		storetest.Archive(t, func(t *testing.T) (*store.DB, *sql.DB) {
 			db := open(t)
-			return db, db.SQL()
+			pool := db.SQL()
+			return db, pool
 		})
 	})
 }

@@ -24,8 +24,6 @@ type refusal struct {
 	// message is empty for the classes whose messages can quote a value.
 	message           string
 	table, constraint string
-	// duplicate is true when a unique constraint refused the row.
-	duplicate bool
 }
 
 func (r *refusal) Error() string {
@@ -89,7 +87,6 @@ func classify(err error) error {
 func refused(answered *pgconn.PgError) error {
 	r := &refusal{
 		code: answered.Code, table: answered.TableName, constraint: answered.ConstraintName,
-		duplicate: answered.Code == "23505",
 	}
 	state, known := sqlstates[answered.Code[:min(2, len(answered.Code))]]
 	if known && !state.silent {
@@ -132,15 +129,4 @@ func classOfSQLite(code int) fault.Class {
 	default:
 		return fault.Unclassified
 	}
-}
-
-// isDuplicate tells whether a unique constraint refused a row.
-func isDuplicate(err error) bool {
-	var r *refusal
-	if errors.As(err, &r) {
-		return r.duplicate
-	}
-	var lite *gosqlite.Error
-	return errors.As(err, &lite) &&
-		(lite.Code() == sqlitecode.SQLITE_CONSTRAINT_UNIQUE || lite.Code() == sqlitecode.SQLITE_CONSTRAINT_PRIMARYKEY)
 }

@@ -25,13 +25,13 @@ func (d dialect) clockTime() string {
 	return `clock_timestamp()`
 }
 
-// clockTimeAfter returns the expression for clockTime plus a length of time: an expression whose text is written as interval
+// clockTimeAfter returns the expression for clockTime plus a length of time, which is the expression's one parameter, as interval
 // writes it.
-func (d dialect) clockTimeAfter(length string) string {
+func (d dialect) clockTimeAfter() string {
 	if d == onSQLite {
-		return sqliteNow + `, ` + length + `)`
+		return sqliteNow + `, ?)`
 	}
-	return `clock_timestamp() + (` + length + `)::interval`
+	return `clock_timestamp() + (?)::interval`
 }
 
 // interval writes d so that both databases read it as a length of time.

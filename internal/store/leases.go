@@ -28,7 +28,7 @@ func (l *Leases) Acquire(ctx context.Context, name, owner string, ttl time.Durat
 	if owner == "" {
 		return account.Lease{}, false, fault.As(fault.Permanent, fmt.Errorf("acquire lease %s: the owner has no name", name))
 	}
-	later := l.db.dialect.clockTimeAfter(`?`)
+	later := l.db.dialect.clockTimeAfter()
 	lease, acquired, err := l.change(ctx, account.Lease{Name: name, Owner: owner},
 		`INSERT INTO leases (name, owner, epoch, expires_at) VALUES (?, ?, 1, `+later+`)
 		ON CONFLICT (name) DO UPDATE SET
@@ -48,7 +48,7 @@ func (l *Leases) Acquire(ctx context.Context, name, owner string, ttl time.Durat
 // and returns a fault.NotFound error: the holder must stop what it does under the lease, and may then acquire it anew.
 func (l *Leases) Renew(ctx context.Context, lease account.Lease, ttl time.Duration) (account.Lease, error) {
 	renewed, held, err := l.change(ctx, lease,
-		`UPDATE leases SET expires_at = `+l.db.dialect.clockTimeAfter(`?`)+`
+		`UPDATE leases SET expires_at = `+l.db.dialect.clockTimeAfter()+`
 		WHERE name = ? AND owner = ? AND epoch = ? AND expires_at > `+l.db.dialect.clockTime()+`
 		RETURNING epoch, expires_at`,
 		interval(ttl), lease.Name, lease.Owner, lease.Epoch)

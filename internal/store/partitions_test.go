@@ -17,6 +17,7 @@ func partitions(t *testing.T, db *store.DB) map[string]int {
 	t.Helper()
 	rows, err := db.SQL().QueryContext(t.Context(), "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'updates'::regclass")
 	require.NoError(t, err)
+	defer func() { require.NoError(t, rows.Close()) }()
 	counts := map[string]int{}
 	for rows.Next() {
 		var name string

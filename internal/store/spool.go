@@ -52,13 +52,13 @@ func (s *Spool) Claim(ctx context.Context, limit int, hold time.Duration) ([]ing
 	err := s.db.write(ctx, func(tx *gorm.DB) error {
 		if s.db.dialect == onSQLite {
 			// The transaction holds the write lock from its start: nobody claims at the same time.
-			return tx.Raw(`UPDATE spool SET due_at = `+s.db.dialect.clockTimeAfter(`?`)+`
+			return tx.Raw(`UPDATE spool SET due_at = `+s.db.dialect.clockTimeAfter()+`
 				WHERE id IN (SELECT id FROM spool WHERE due_at <= `+s.db.dialect.statementTime()+` ORDER BY due_at, id LIMIT ?)
 				RETURNING id, due_at, attempts, oldest_at, updates, payload`, interval(hold), limit).Scan(&rows).Error
 		}
 		return tx.Raw(`WITH due AS (
 				SELECT id FROM spool WHERE due_at <= statement_timestamp() ORDER BY due_at, id LIMIT ? FOR UPDATE SKIP LOCKED)
-			UPDATE spool SET due_at = `+s.db.dialect.clockTimeAfter(`?`)+` FROM due WHERE spool.id = due.id
+			UPDATE spool SET due_at = `+s.db.dialect.clockTimeAfter()+` FROM due WHERE spool.id = due.id
 			RETURNING spool.id, spool.due_at, spool.attempts, spool.oldest_at, spool.updates, spool.payload`,
 			limit, interval(hold)).Scan(&rows).Error
 	})
@@ -93,7 +93,7 @@ func (s *Spool) CountFailure(ctx context.Context, id int64) (attempts int, err e
 // error.
 func (s *Spool) Postpone(ctx context.Context, id int64, pause time.Duration) error {
 	err := s.db.write(ctx, func(tx *gorm.DB) error {
-		return tx.Exec(`UPDATE spool SET due_at = `+s.db.dialect.clockTimeAfter(`?`)+` WHERE id = ?`, interval(pause), id).Error
+		return tx.Exec(`UPDATE spool SET due_at = `+s.db.dialect.clockTimeAfter()+` WHERE id = ?`, interval(pause), id).Error
 	})
 	if err != nil {
 		return fmt.Errorf("postpone spooled batch %d: %w", id, err)

@@ -122,7 +122,7 @@ func TestEverySQLiteConnectionIsDurableAndWaits(t *testing.T) {
 	for range 3 {
 		conn, err := db.SQL().Conn(t.Context())
 		require.NoError(t, err)
-		defer func() { require.NoError(t, conn.Close()) }()
+		t.Cleanup(func() { require.NoError(t, conn.Close()) })
 		for pragma, want := range map[string]string{"journal_mode": "wal", "synchronous": "2", "busy_timeout": "10000"} {
 			var got string
 			require.NoError(t, conn.QueryRowContext(t.Context(), "PRAGMA "+pragma).Scan(&got))

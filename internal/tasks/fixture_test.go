@@ -75,7 +75,7 @@ func setupOn(t *testing.T, url string, normaliser tasks.Normaliser) *worker {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, w.sql.Close()) })
 	if normaliser == nil {
-		normaliser = real()
+		normaliser = normalisers()
 	}
 	w.settler = tasks.NewSettler(tasks.SettlerConfig{
 		Archive: w.db.Archive(), Normaliser: normaliser, Registerer: w.registry,
@@ -86,13 +86,13 @@ func setupOn(t *testing.T, url string, normaliser tasks.Normaliser) *worker {
 	return w
 }
 
-func real() normalise.Set { return normalise.Set{ingest.BotAPIJSON: botapi.New()} }
+func normalisers() normalise.Set { return normalise.Set{ingest.BotAPIJSON: botapi.New()} }
 
 // spoilt is the real normaliser with a defect: it lets U+0000 through in the updates named.
 type spoilt map[int64]bool
 
 func (s spoilt) Normalise(env ingest.Envelope) (content.ChangeSet, error) {
-	cs, err := real().Normalise(env)
+	cs, err := normalisers().Normalise(env)
 	if err == nil && s[cs.Update.UpdateID] {
 		cs.Messages[0].Text += "\x00"
 	}

@@ -83,7 +83,7 @@ func listen(ctx context.Context, addr string) (net.Listener, error) {
 
 // handler sends webhooks to hook and everything else to mux. The prefix is matched before the mux, which redirects paths that are not
 // clean: Telegram counts a redirect as a failure.
-func handler(hook http.Handler, mux http.Handler) http.Handler {
+func handler(hook, mux http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case strings.HasPrefix(r.URL.Path, webhook.Prefix):

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"regexp"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -71,6 +70,6 @@ func TestWhatIsNoTokenIsNotRepeated(t *testing.T) {
 	for _, token := range []string{"", "hunter2", "hunter2:", ":hunter2", "12:hunter2 ", "0:hunter2", "99999999999999999999:hunter2"} {
 		_, err := enrol.BotID(seal.Secret(token))
 		require.ErrorContains(t, err, "a bot's token looks like", token)
-		require.NotRegexp(t, regexp.MustCompile("hunter2"), err.Error())
+		require.NotContains(t, err.Error(), "hunter2")
 	}
 }

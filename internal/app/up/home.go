@@ -55,7 +55,7 @@ func findHome(dir string, cfg config.Up) (home, error) {
 
 // keyFile reads the keys in the file at path, and makes one key and the file, for its owner only, when there is none.
 func keyFile(path string) (seal.Secret, error) {
-	text, err := os.ReadFile(path)
+	text, err := os.ReadFile(path) //nolint:gosec // the operator says where the keys are
 	if err == nil {
 		return seal.Secret(strings.TrimSpace(string(text))), nil
 	}

@@ -52,7 +52,7 @@ func (l *live) announce(cfg config.Up, home home) {
 	if strings.HasPrefix(host, ":") {
 		host = "127.0.0.1" + host
 	}
-	fmt.Fprintf(l.out, "\ntgfleet is up. Ctrl-C drains and ends it.\n\n")
+	fmt.Fprint(l.out, "\ntgfleet is up. Ctrl-C drains and ends it.\n\n")
 	fmt.Fprintf(l.out, "  webhooks   http://%s%s{bot}\n", host, webhook.Prefix)
 	fmt.Fprintf(l.out, "  metrics    http://%s/metrics  /health  /ready\n", host)
 	if home.databasePath != "" {

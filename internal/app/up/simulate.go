@@ -33,7 +33,7 @@ var troubles = simulator.Faults{LostAnswers: 0.01, Duplicates: 0.02, Order: simu
 // simulate enrols the demo's bots and returns the services of a Telegram inside the process, whose traffic comes in through
 // the fleet's real webhook.
 func simulate(ctx context.Context, p *process.Process, cfg config.Up, opts Options, home home) ([]lifecycle.Service, error) {
-	server := simulator.New(simulator.Config{Seed: uint64(time.Now().UnixNano()), Log: p.Log}) //nolint:gosec // any seed will do
+	server := simulator.New(simulator.Config{Seed: uint64(time.Now().UnixNano()), Log: p.Log})
 	server.SetFaults(troubles)
 	for _, bot := range demoBots {
 		if _, err := server.AddBot(bot.token, bot.username); err != nil {

@@ -52,11 +52,11 @@ func Run(ctx context.Context, cfg config.Up, opts Options, log *slog.Logger) err
 		DatabaseURL: home.databaseURL, RedisURL: home.redisURL, IngestQueues: cfg.IngestQueues,
 	}, log)
 	if err != nil {
-		return errors.Join(err, redis.end())
+		return errors.Join(err, redis.end(ctx))
 	}
 	fleet, err := assemble(ctx, p, cfg, opts, home)
 	if err != nil {
-		return errors.Join(err, p.Close(), redis.end())
+		return errors.Join(err, p.Close(), redis.end(ctx))
 	}
 	live := newLive(p, opts)
 	live.announce(cfg, home)
@@ -161,11 +161,11 @@ func (r redis) services() []lifecycle.Service {
 }
 
 // end ends a Redis whose service never ran.
-func (r redis) end() error {
+func (r redis) end(ctx context.Context) error {
 	if r.inside == nil {
 		return nil
 	}
-	ended, cancel := context.WithCancel(context.Background())
+	ended, cancel := context.WithCancel(ctx)
 	cancel()
 	return r.inside.Run(ended)
 }

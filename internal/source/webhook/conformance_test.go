@@ -72,7 +72,8 @@ func (w *wire) post(ctx context.Context, server *httptest.Server) {
 	retry := time.NewTicker(10 * time.Millisecond)
 	defer retry.Stop()
 	for {
-		for w.postNext(ctx, server) == nil {
+		if w.postNext(ctx, server) == nil {
+			continue
 		}
 		select {
 		case <-ctx.Done():

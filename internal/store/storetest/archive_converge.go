@@ -36,25 +36,28 @@ var dumped = map[string]string{
 func (a *archive) dump(t require.TestingT) map[string][]string {
 	tables := map[string][]string{}
 	for table, columns := range dumped {
-		rows, err := a.sql.QueryContext(context.Background(), "SELECT "+columns+" FROM "+table) //nolint:gosec // constants of a test
-		require.NoError(t, err)
-		names, err := rows.Columns()
-		require.NoError(t, err)
-		var lines []string
-		for rows.Next() {
-			cells := make([]any, len(names))
-			for i := range cells {
-				cells[i] = new(any)
-			}
-			require.NoError(t, rows.Scan(cells...))
-			lines = append(lines, line(names, cells))
-		}
-		require.NoError(t, rows.Err())
-		require.NoError(t, rows.Close())
-		slices.Sort(lines)
-		tables[table] = lines
+		tables[table] = a.dumpTable(t, table, columns)
 	}
 	return tables
+}
+
+func (a *archive) dumpTable(t require.TestingT, table, columns string) (lines []string) {
+	rows, err := a.sql.QueryContext(context.Background(), "SELECT "+columns+" FROM "+table)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, rows.Close()) }()
+	names, err := rows.Columns()
+	require.NoError(t, err)
+	for rows.Next() {
+		cells := make([]any, len(names))
+		for i := range cells {
+			cells[i] = new(any)
+		}
+		require.NoError(t, rows.Scan(cells...))
+		lines = append(lines, line(names, cells))
+	}
+	require.NoError(t, rows.Err())
+	slices.Sort(lines)
+	return lines
 }
 
 func line(names []string, cells []any) string {
@@ -254,7 +257,7 @@ func convergesWithManyWriters(t *testing.T, open OpenSQL) {
 	many := openArchive(t, open)
 	var group errgroup.Group
 	for w := range writers {
-		random := rand.New(rand.NewPCG(uint64(seed), uint64(w))) //nolint:gosec // a test wants to be repeatable
+		random := rand.New(rand.NewPCG(uint64(seed), uint64(w)))
 		order := slices.Clone(history)
 		random.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
 		group.Go(func() error {
@@ -305,7 +308,7 @@ func writersNeverBlockEachOther(t *testing.T, a *archive) {
 		a.clear(t)
 		var group errgroup.Group
 		for w := range writers {
-			random := rand.New(rand.NewPCG(1, uint64(w))) //nolint:gosec // a test wants to be repeatable
+			random := rand.New(rand.NewPCG(1, uint64(w)))
 			group.Go(func() error {
 				for i := range batches {
 					var batch content.Batch
