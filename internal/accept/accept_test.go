@@ -56,7 +56,7 @@ type line struct {
 
 type constructor func(accept.Config) *accept.Sink
 
-func setup(t *testing.T, make constructor, redisArgs ...string) *line {
+func setup(t *testing.T, newSink constructor, redisArgs ...string) *line {
 	t.Helper()
 	l := &line{
 		redis:    localtest.Redis(t, localservers.RedisOptions{Args: redisArgs}),
@@ -68,7 +68,7 @@ func setup(t *testing.T, make constructor, redisArgs ...string) *line {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, l.db.Close()) })
 	require.NoError(t, l.db.Migrate(t.Context()))
-	l.Sink = make(accept.Config{
+	l.Sink = newSink(accept.Config{
 		Queue: testQueue{l.client}, Spool: l.db.Spool(), Log: slog.New(slog.DiscardHandler),
 		Registerer: l.registry, Beat: obs.NewHealth().Loop("accept", time.Minute),
 	})
@@ -264,10 +264,10 @@ func TestRedisThatRunsFullIsLeftOutBeforeItRefuses(t *testing.T) {
 
 func TestNothingDurableIsATransientFault(t *testing.T) {
 	t.Parallel()
-	for name, make := range map[string]constructor{"queue first": accept.New, "spool first": accept.NewSpoolFirst} {
+	for name, newSink := range map[string]constructor{"queue first": accept.New, "spool first": accept.NewSpoolFirst} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			l := setup(t, make)
+			l := setup(t, newSink)
 			require.NoError(t, l.redis.Kill())
 			require.NoError(t, l.db.Close())
 			for _, err := range l.accepts(t, 100) {
