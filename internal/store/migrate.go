@@ -38,9 +38,9 @@ func (db *DB) Migrate(ctx context.Context) error {
 			break
 		}
 		// SQLite has no lock that outlives a transaction: of two processes that run one migration the later one fails, and
-		// then finds that the schema has moved on.
+		// then finds that the schema has moved on. On PostgreSQL migrator's lock lets one process migrate at a time.
 		after, err := db.schemaVersion(ctx)
-		if err != nil || after <= before {
+		if err != nil || after <= before || db.dialect == onPostgres {
 			return fmt.Errorf("migrate from schema version %d: %w", before, classify(failure))
 		}
 	}

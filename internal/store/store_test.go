@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/tgfleet/tgfleet/internal/content"
 	"github.com/tgfleet/tgfleet/internal/fault"
 	"github.com/tgfleet/tgfleet/internal/seal"
 	"github.com/tgfleet/tgfleet/internal/store"
@@ -27,7 +28,7 @@ func TestAWrongURLSaysWhatWouldBeRightAndKeepsThePassword(t *testing.T) {
 		"unescaped":        "postgres://user:hunter2/x@host:5432/db",
 		"bad escape":       "postgres://user:hunter2%zz@host/db",
 		"bad port":         "postgres://user:hunter2@host:port/db",
-		"bad setting":      "postgres://user:hunter2@host/db?sslmode=hunter2",
+		"bad setting":      "postgres://user:hunter2@host/db?connect_timeout=hunter2",
 		"bad mode":         "postgres://user:hunter2@host/db?sslmode=maybe",
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -134,6 +135,38 @@ func TestEverySQLiteConnectionIsDurableAndWaits(t *testing.T) {
 	require.Equal(t, []string{strings.TrimPrefix(url, "sqlite:")}, files)
 }
 
+func TestSQLiteOrdersTimesAsTheirTexts(t *testing.T) {
+	t.Parallel()
+	db := open(t, sqliteURL(t))
+	whole := time.Date(2026, 3, 1, 12, 0, 0, 0, time.FixedZone("east", 3*3600))
+	times := []time.Time{
+		whole, whole.Add(time.Microsecond), whole.Add(500 * time.Millisecond), whole.Add(500_001 * time.Microsecond),
+		whole.Add(999_999 * time.Microsecond), whole.Add(time.Second).UTC(),
+	}
+	var changes []content.ChangeSet
+	for i, at := range times {
+		changes = append(changes, received(int64(i), at))
+	}
+	_, err := db.Archive().Apply(t.Context(), content.Batch{Changes: changes})
+	require.NoError(t, err)
+	rows, err := db.SQL().QueryContext(t.Context(), "SELECT received_at, received_at || '' FROM updates ORDER BY received_at")
+	require.NoError(t, err)
+	defer func() { require.NoError(t, rows.Close()) }()
+	var texts []string
+	for rows.Next() {
+		var at time.Time
+		var text string
+		require.NoError(t, rows.Scan(&at, &text))
+		require.WithinDuration(t, times[len(texts)], at, 0)
+		texts = append(texts, text)
+	}
+	require.NoError(t, rows.Err())
+	require.Equal(t, []string{
+		"2026-03-01 09:00:00.000000+00:00", "2026-03-01 09:00:00.000001+00:00", "2026-03-01 09:00:00.500000+00:00",
+		"2026-03-01 09:00:00.500001+00:00", "2026-03-01 09:00:00.999999+00:00", "2026-03-01 09:00:01.000000+00:00",
+	}, texts)
+}
+
 // TestSQLiteWritersOfTwoProcessesWait has two DBs on one file: within one DB, writers already wait for each other in Go.
 func TestSQLiteWritersOfTwoProcessesWait(t *testing.T) {
 	t.Parallel()
@@ -167,7 +200,10 @@ func TestASQLiteTransactionHasTheWriteLockFromItsBeginning(t *testing.T) {
 	defer func() { require.NoError(t, second.Close()) }()
 	_, err = second.ExecContext(t.Context(), "PRAGMA busy_timeout = 1")
 	require.NoError(t, err)
-	_, err = second.BeginTx(t.Context(), nil)
+	tx, err := second.BeginTx(t.Context(), nil)
+	if err == nil {
+		require.NoError(t, tx.Rollback())
+	}
 	require.Equal(t, fault.Transient, fault.ClassOf(store.Classify(err)), "%v", err)
 }
 
