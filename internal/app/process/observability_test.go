@@ -1,6 +1,7 @@
 package process_test
 
 import (
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -30,10 +31,10 @@ func TestEveryMetricIsThereFromTheStartAsTheDocumentSays(t *testing.T) {
 		want := expected(metrics, process)
 		var all values
 		var kinds map[string]string
-		f.until(func() bool { // a busy Redis may miss a scrape
+		f.eventually(func() bool { // a busy Redis may miss a scrape
 			all, kinds = f.scrape(url)
-			return len(kinds) == len(want)
-		})
+			return kinds[pending] != ""
+		}, "the depth of the queue")
 		require.Equal(t, want, kinds, process)
 		for series, value := range all {
 			if kinds[series] != "gauge" {
@@ -71,9 +72,7 @@ func TestEveryMetricMovesWithWhatItTells(t *testing.T) {
 	s.calm()
 
 	want := expected(metrics, "api")
-	for series, kind := range expected(metrics, "worker") {
-		want[series] = kind
-	}
+	maps.Copy(want, expected(metrics, "worker"))
 	for series := range s.seen {
 		require.Contains(t, want, series, "a label's values are a closed set")
 	}
