@@ -22,8 +22,10 @@ const (
 	// more of either is no faster with PostgreSQL.
 	maxCommitUpdates = 500
 	commitFlights    = 2
-	// maxWaitingBatches bounds the batches that wait for a transaction; the queue's concurrency keeps far below it.
+	// maxWaitingBatches and maxWaitingUpdates bound what waits for a transaction; the queue's concurrency, of batches of 64
+	// updates at most, keeps far below them.
 	maxWaitingBatches = 4096
+	maxWaitingUpdates = 64 * maxWaitingBatches
 	// commitWithin bounds one transaction.
 	commitWithin = 30 * time.Second
 )
@@ -87,12 +89,13 @@ func NewSettler(cfg SettlerConfig) *Settler {
 		metrics: newSettleMetrics(cfg.Registerer),
 	}
 	s.commits = groupcommit.New(groupcommit.Config[content.Batch]{
-		Write:     s.commitTogether,
-		MaxItems:  maxCommitUpdates,
-		Weight:    func(b content.Batch) int { return len(b.Changes) + len(b.DeadLetters) },
-		MaxWeight: maxCommitUpdates,
-		Flights:   commitFlights,
-		Backlog:   maxWaitingBatches,
+		Write:         s.commitTogether,
+		MaxItems:      maxCommitUpdates,
+		Weight:        func(b content.Batch) int { return len(b.Changes) + len(b.DeadLetters) },
+		MaxWeight:     maxCommitUpdates,
+		Flights:       commitFlights,
+		Backlog:       maxWaitingBatches,
+		BacklogWeight: maxWaitingUpdates,
 	})
 	return s
 }

@@ -129,6 +129,27 @@ func TestOutageKillsNothingHoweverLong(t *testing.T) {
 
 func retriedTimes(w *worker) int { return strings.Count(w.log.String(), `"result":"retried"`) }
 
+func TestBatchesThatComeTogetherWaitForATransaction(t *testing.T) {
+	t.Parallel()
+	const batches = 16
+	w := setup(t, nil)
+	held, err := w.sql.BeginTx(t.Context(), nil)
+	require.NoError(t, err)
+	_, err = held.ExecContext(t.Context(), "LOCK TABLE updates IN EXCLUSIVE MODE")
+	require.NoError(t, err)
+	for id := range batches {
+		_, err := w.db.Spool().Put(t.Context(), spooled(message(2*id+1), message(2*id+2)))
+		require.NoError(t, err)
+	}
+
+	w.drain()
+	w.eventually("SELECT count(*) FROM pg_locks WHERE relation = 'updates'::regclass AND NOT granted", 2)
+	require.NoError(t, held.Rollback())
+
+	w.eventually(countMessages, 2*batches)
+	require.Zero(t, retriedTimes(w), "log: %s", w.log)
+}
+
 func TestBatchesWaitForADatabaseThatWentAway(t *testing.T) {
 	t.Parallel()
 	server, err := localservers.StartPostgres(t.Context(), localservers.PostgresOptions{
