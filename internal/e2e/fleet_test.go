@@ -54,9 +54,15 @@ type fleet struct {
 // newFleet starts the servers and prepares the database, with the tool. No process of ours runs yet.
 func newFleet(t testing.TB) *fleet {
 	t.Helper()
+	return newFleetOn(t, postgres.Database(t))
+}
+
+// newFleetOn is newFleet on a database of the test's own, which is empty.
+func newFleetOn(t testing.TB, databaseURL string) *fleet {
+	t.Helper()
 	redis := localtest.Redis(t, localservers.RedisOptions{AppendOnly: true})
 	f := &fleet{t: t, redis: redis, env: environment{
-		"DATABASE_URL": postgres.Database(t), "REDIS_URL": redis.URL(), "SECRET_KEYS": generateKeys(t),
+		"DATABASE_URL": databaseURL, "REDIS_URL": redis.URL(), "SECRET_KEYS": generateKeys(t),
 		"DRAIN_TIMEOUT": drainTimeout.String(),
 	}}
 	f.tool("migrate")

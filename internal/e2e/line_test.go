@@ -41,6 +41,9 @@ func TestFleetKeepsEveryUpdateOnce(t *testing.T) {
 	require.Positive(t, counts.Repeats)
 	require.Positive(t, counts.Failures)
 	requireMetrics(t, f, tg)
+	for _, worker := range f.workers {
+		require.NotContains(t, worker.stderr(), `"result":"retried"`, "nothing stood in the way of any batch")
+	}
 	requireSecrecy(t, tg, f.env, f.bots, f.children()...)
 }
 
