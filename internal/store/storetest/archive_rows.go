@@ -305,7 +305,7 @@ func chatsAreGuarded(t *testing.T, a *archive) {
 		}}
 		return change
 	}
-	require2 := func(want string) {
+	requireChat := func(want string) {
 		t.Helper()
 		var kind, title, username, first, last string
 		var forum bool
@@ -314,11 +314,11 @@ func chatsAreGuarded(t *testing.T, a *archive) {
 		require.Equal(t, want == "b", forum)
 	}
 	a.apply(t, show(2, 5, "b"), show(1, 0, "a"))
-	require2("b")
+	requireChat("b")
 	a.apply(t, show(1, 0, "a"))
-	require2("b")
+	requireChat("b")
 	a.apply(t, show(3, 9, "c"))
-	require2("c")
+	requireChat("c")
 }
 
 func versionsRise(t *testing.T, a *archive) {
