@@ -54,13 +54,12 @@ type fleet struct {
 // newFleet starts the servers and prepares the database, with the tool. No process of ours runs yet.
 func newFleet(t testing.TB) *fleet {
 	t.Helper()
-	return newFleetOn(t, postgres.Database(t))
+	return newFleetOn(t, postgres.Database(t), localtest.Redis(t, localservers.RedisOptions{AppendOnly: true}))
 }
 
-// newFleetOn is newFleet on a database of the test's own, which is empty.
-func newFleetOn(t testing.TB, databaseURL string) *fleet {
+// newFleetOn is newFleet on servers of the test's own, which are empty.
+func newFleetOn(t testing.TB, databaseURL string, redis *localservers.Redis) *fleet {
 	t.Helper()
-	redis := localtest.Redis(t, localservers.RedisOptions{AppendOnly: true})
 	f := &fleet{t: t, redis: redis, env: environment{
 		"DATABASE_URL": databaseURL, "REDIS_URL": redis.URL(), "SECRET_KEYS": generateKeys(t),
 		"DRAIN_TIMEOUT": drainTimeout.String(),
