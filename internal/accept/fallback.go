@@ -18,11 +18,11 @@ const (
 	queueWithin = 500 * time.Millisecond
 	// spoolWithin is how long it may wait for the spool.
 	spoolWithin = 2 * time.Second
-	// probeEvery is how often a queue that failed is looked at again, and pressureEvery one that works.
+	// probeEvery is how often a store that failed is looked at again, probeWithin bounds such a look, and pressureEvery is how often
+	// the memory of a queue that works is looked at.
 	probeEvery    = 250 * time.Millisecond
+	probeWithin   = 500 * time.Millisecond
 	pressureEvery = 2 * time.Second
-	// spoolPause is for how long a spool that failed is left alone.
-	spoolPause = time.Second
 	// highWater is the share of Redis's memory from which batches go to the spool: the rest is for the tasks that
 	// workers hold and for asynq's own keys. lowWater is where they go back to the queue.
 	highWater = 0.90
@@ -31,7 +31,8 @@ const (
 
 var errNothingDurable = errors.New("neither the queue nor the spool takes updates")
 
-// fallback writes to the queue, and to the spool while a breaker keeps the queue out.
+// fallback writes to the queue, and to the spool while the queue is left out. Each store that fails is left out until watch has
+// found that it takes writes again, so that only the flush that meets an outage first waits for it.
 type fallback struct {
 	queue   Queue
 	spool   Spool
@@ -39,34 +40,28 @@ type fallback struct {
 	beat    *obs.Beat
 	metrics *metrics
 
-	mu sync.Mutex
-	// queueOut says why the queue is left out; empty while it is used. Set by a flush that failed and by watch, cleared by watch.
-	queueOut reason
-	// spoolBack is when the spool may be tried again. Set and read by flushes.
-	spoolBack time.Time
+	// Opened by flushes and by watch, closed by watch.
+	queueOut, spoolOut breaker
+	// failing wakes watch early: a store was left out. It holds one token at most.
+	failing chan struct{}
 }
 
-// reason is why the queue is left out.
-type reason string
-
-const (
-	queueFailed reason = "failed"
-	queueFull   reason = "full"
-)
-
 func newFallback(cfg Config) *fallback {
-	return &fallback{queue: cfg.Queue, spool: cfg.Spool, log: cfg.Log, beat: cfg.Beat, metrics: newMetrics(cfg.Registerer)}
+	return &fallback{
+		queue: cfg.Queue, spool: cfg.Spool, log: cfg.Log, beat: cfg.Beat, metrics: newMetrics(cfg.Registerer),
+		failing: make(chan struct{}, 1),
+	}
 }
 
 // write makes envelopes durable. The bound on its time is queueWithin + spoolWithin; while both stores are known to be away it
 // answers at once, so that a queue of callers is not kept waiting for one time-out after another.
 func (f *fallback) write(ctx context.Context, envelopes []ingest.Envelope) error {
-	out := f.queueOutFor()
+	out := f.queueOut.why()
 	if out == "" && f.put(ctx, envelopes) || f.putAside(ctx, envelopes) {
 		return nil
 	}
 	// A queue that only runs full still takes what nobody else takes.
-	if out == queueFull && f.put(ctx, envelopes) {
+	if out == full && f.put(ctx, envelopes) {
 		return nil
 	}
 	f.metrics.refused(len(envelopes))
@@ -81,7 +76,7 @@ func (f *fallback) put(ctx context.Context, envelopes []ingest.Envelope) bool {
 	err := f.queue.Put(ctx, batch.Batch{Envelopes: envelopes})
 	f.metrics.flushed(toQueue, len(envelopes), time.Since(start), err)
 	if err != nil {
-		f.leaveQueueOut(queueFailed, err)
+		f.leaveQueueOut(failed, err)
 		return false
 	}
 	f.metrics.accepted(toQueue, len(envelopes))
@@ -90,7 +85,7 @@ func (f *fallback) put(ctx context.Context, envelopes []ingest.Envelope) bool {
 
 // putAside reports whether the spool took envelopes.
 func (f *fallback) putAside(ctx context.Context, envelopes []ingest.Envelope) bool {
-	if !f.spoolUsed() {
+	if f.spoolOut.why() != "" {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(ctx, spoolWithin)
@@ -99,14 +94,14 @@ func (f *fallback) putAside(ctx context.Context, envelopes []ingest.Envelope) bo
 	_, err := f.spool.Put(ctx, spooled(envelopes, time.Time{}))
 	f.metrics.flushed(toSpool, len(envelopes), time.Since(start), err)
 	if err != nil {
-		f.pauseSpool(err)
+		f.leaveSpoolOut(err)
 		return false
 	}
 	f.metrics.accepted(toSpool, len(envelopes))
 	return true
 }
 
-// watch looks at the queue until ctx ends: it lets a queue back in that works again, and leaves one out whose memory runs full.
+// watch looks at the stores until ctx ends: it lets those back in that work again, and leaves a queue out whose memory runs full.
 func (f *fallback) watch(ctx context.Context) {
 	next := time.NewTimer(0)
 	defer next.Stop()
@@ -115,10 +110,11 @@ func (f *fallback) watch(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-next.C:
+			f.beat.Tick()
+			f.look(ctx)
+		case <-f.failing:
 		}
-		f.beat.Tick()
-		f.look(ctx)
-		if f.queueUsed() {
+		if f.queueOut.why() == "" && f.spoolOut.why() == "" {
 			next.Reset(pressureEvery)
 		} else {
 			next.Reset(probeEvery)
@@ -126,62 +122,71 @@ func (f *fallback) watch(ctx context.Context) {
 	}
 }
 
+// look looks at both stores at once, so that one that hangs does not hide that the other one works again.
 func (f *fallback) look(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, queueWithin)
+	ctx, cancel := context.WithTimeout(ctx, probeWithin)
 	defer cancel()
-	out := f.queueOutFor()
+	var both sync.WaitGroup
+	both.Go(func() { f.lookAtQueue(ctx) })
+	both.Go(func() { f.lookAtSpool(ctx) })
+	both.Wait()
+}
+
+func (f *fallback) lookAtQueue(ctx context.Context) {
+	out := f.queueOut.why()
 	if out != "" {
 		if err := f.queue.Probe(ctx); err != nil {
 			return
 		}
 	}
 	used, err := f.queue.MemoryUsed(ctx)
-	switch {
-	case err != nil && out == "":
+	if err != nil && out == "" {
 		f.log.Debug("memory of the queue unknown", "error", err)
-	case err == nil && used >= highWater && out == "":
-		f.leaveQueueOut(queueFull, nil)
-	case out != "" && (err != nil || used < lowWater):
+		return
+	}
+	switch {
+	case err == nil && used >= highWater, err == nil && used >= lowWater && out != "":
+		f.leaveQueueOut(full, nil)
+	// A store that serves lets the queue have its rest; with none left, what works is used.
+	case out != "" && (f.queueOut.rested() || f.spoolOut.why() != ""):
 		f.useQueue()
 	}
 }
 
-func (f *fallback) queueUsed() bool { return f.queueOutFor() == "" }
-
-func (f *fallback) queueOutFor() reason {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.queueOut
-}
-
 func (f *fallback) leaveQueueOut(why reason, err error) {
-	f.mu.Lock()
-	first := f.queueOut == ""
-	f.queueOut = why
-	f.mu.Unlock()
-	if first {
-		f.metrics.breakerOpen.Set(1)
-		f.log.Warn("queue left out, updates go to the spool", "reason", string(why), "error", err)
+	if !f.queueOut.leaveOut(why) {
+		return
 	}
+	f.metrics.breakerOpen.Set(1)
+	f.log.Warn("queue left out, updates go to the spool", "reason", string(why), "error", err)
+	f.wakeWatch()
 }
 
 func (f *fallback) useQueue() {
-	f.mu.Lock()
-	f.queueOut = ""
-	f.mu.Unlock()
+	f.queueOut.letIn()
 	f.metrics.breakerOpen.Set(0)
 	f.log.Info("queue used again")
 }
 
-func (f *fallback) spoolUsed() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return !time.Now().Before(f.spoolBack)
+func (f *fallback) lookAtSpool(ctx context.Context) {
+	if f.spoolOut.why() == "" || f.spool.Probe(ctx) != nil {
+		return
+	}
+	f.spoolOut.letIn()
+	f.log.Info("spool used again")
 }
 
-func (f *fallback) pauseSpool(err error) {
-	f.mu.Lock()
-	f.spoolBack = time.Now().Add(spoolPause)
-	f.mu.Unlock()
+func (f *fallback) leaveSpoolOut(err error) {
+	if !f.spoolOut.leaveOut(failed) {
+		return
+	}
 	f.log.Error("spool takes no updates", "error", err)
+	f.wakeWatch()
+}
+
+func (f *fallback) wakeWatch() {
+	select {
+	case f.failing <- struct{}{}:
+	default:
+	}
 }

@@ -43,6 +43,8 @@ type Queue interface {
 type Spool interface {
 	// Put returns the row's id once the row is durable.
 	Put(ctx context.Context, row ingest.Spooled) (int64, error)
+	// Probe succeeds when a Put would.
+	Probe(ctx context.Context) error
 }
 
 // Config is what a Sink is made of. Every field must be set.
