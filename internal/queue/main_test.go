@@ -21,6 +21,10 @@ func TestMain(m *testing.M) {
 		useRedisThatIsAway()
 		return
 	}
+	if os.Getenv(orphanVariable) != "" {
+		workUntilKilled()
+		return
+	}
 	goleak.VerifyTestMain(m)
 }
 

@@ -18,6 +18,7 @@ import (
 
 	"github.com/tgfleet/tgfleet/internal/fault"
 	"github.com/tgfleet/tgfleet/internal/lifecycle"
+	"github.com/tgfleet/tgfleet/internal/obs"
 )
 
 const (
@@ -25,8 +26,9 @@ const (
 	// often it looks for tasks whose next attempt is due. Both cost Redis next to nothing.
 	checkEvery   = 5 * time.Millisecond
 	delayedEvery = 200 * time.Millisecond
-	// lookEvery is how often a server lists its queues for asynq's tools and looks for queues of its class that nobody told it of.
-	lookEvery = 10 * time.Second
+	// lookEvery is how often a server looks after its queues: it lists them for asynq's tools, looks for queues of its class that
+	// nobody told it of, and sweeps.
+	lookEvery = 3 * time.Second
 	// lookWithin bounds one such look.
 	lookWithin = 2 * time.Second
 	// reserveAtMost is the end of the drain time that handlers don't get: it is for giving unfinished tasks back.
@@ -47,7 +49,17 @@ type ServerConfig struct {
 	// Handlers are all the routes of the class. A task that none of them takes stays in the queue and is tried again every
 	// ten to fifteen seconds.
 	Handlers []Handler
+	// Undecodable keeps the bytes of a message that was put into a queue of the class and that nobody can run, because it can't be
+	// decoded or belongs to another task. After nil the message is removed; after an error it is offered again. It may be offered
+	// more than once, by several processes. Without Undecodable such a message stays, and is taken in vain again and again.
+	Undecodable func(ctx context.Context, message []byte) error
+	// Beat ticks while the loop turns that looks after the queues, whether or not Redis answers; it is silent for up to
+	// ServeBound. It may be nil.
+	Beat *obs.Beat
 }
+
+// ServeBound is how long the beat of a server may be silent in good health: a search for lost tasks, or a burial.
+const ServeBound = 2 * time.Minute
 
 // Serve returns the service that runs handlers for the tasks of a class, with one asynq server for each queue. It starts while Redis is
 // down, and works again by itself when Redis comes back, when it has lost its data, and also while it is full: tasks are taken
@@ -100,7 +112,7 @@ func newServing(c *Client, cfg ServerConfig) (*serving, error) {
 		}),
 		active:  newInflight(),
 		servers: make(map[string]*asynq.Server),
-		sweeper: newSweeper(c.redis, log, &lane.metrics),
+		sweeper: newSweeper(c.redis, cfg, log, &lane.metrics),
 	}, nil
 }
 
@@ -150,9 +162,11 @@ func (s *serving) start(handlers context.Context, queue string, concurrency int)
 func (s *serving) care(ctx, handlers context.Context) {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
+	trouble := neglect{log: s.log}
 	for ctx.Err() == nil {
-		if err := s.look(ctx, handlers); err != nil && ctx.Err() == nil {
-			s.log.Warn("queues not looked after", "error", err)
+		err := s.look(ctx, handlers)
+		if ctx.Err() == nil {
+			trouble.note(err)
 		}
 		select {
 		case <-ctx.Done():
@@ -163,6 +177,7 @@ func (s *serving) care(ctx, handlers context.Context) {
 
 // look lists the queues for asynq's tools, serves queues that nobody told it of, and sweeps all of them.
 func (s *serving) look(ctx, handlers context.Context) error {
+	s.alive()
 	found, err := s.find(ctx)
 	if err != nil {
 		return err
@@ -173,7 +188,13 @@ func (s *serving) look(ctx, handlers context.Context) error {
 			return err
 		}
 	}
-	return s.sweeper.sweep(ctx, s.served())
+	return s.sweeper.sweep(ctx, s.served(), s.alive)
+}
+
+func (s *serving) alive() {
+	if s.cfg.Beat != nil {
+		s.cfg.Beat.Tick()
+	}
 }
 
 func (s *serving) served() []string {

@@ -1,0 +1,84 @@
+package queue
+
+import (
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tgfleet/tgfleet/internal/localservers"
+	"github.com/tgfleet/tgfleet/internal/localservers/localtest"
+	"github.com/tgfleet/tgfleet/internal/seal"
+)
+
+func TestTaskHasLostItsOwnerOnlyAfterLooksInGoodOrder(t *testing.T) {
+	t.Parallel()
+	server := localtest.Redis(t, localservers.RedisOptions{})
+	options, err := parseAddress(seal.Secret(server.URL()))
+	require.NoError(t, err)
+	client := redis.NewUniversalClient(&options)
+	t.Cleanup(func() { require.NoError(t, client.Close()) })
+	const lease, list = "asynq:{ingest-0}:lease", "asynq:workers:{somebody}"
+	task := taskName{"ingest-0", "a"}
+	long := time.Now().Add(-time.Minute)
+	require.NoError(t, client.LPush(t.Context(), "asynq:{ingest-0}:active", task.id).Err())
+	require.NoError(t, client.ZAdd(t.Context(), lease, redis.Z{Member: task.id, Score: 100}).Err())
+
+	for name, c := range map[string]struct {
+		// before is how the task was seen on the look before, at the time looked.
+		before sighting
+		looked time.Time
+		owner  bool
+		silent bool
+	}{
+		"no sign of life":           {sighting{100, true, long}, time.Now(), false, true},
+		"never seen before":         {sighting{}, time.Now(), false, false},
+		"seen a moment ago":         {sighting{100, true, time.Now()}, time.Now(), false, false},
+		"the lease was renewed":     {sighting{70, true, long}, time.Now(), false, false},
+		"the lease has come":        {sighting{0, false, long}, time.Now(), false, false},
+		"an owner names it":         {sighting{100, true, long}, time.Now(), true, false},
+		"nobody looked for a while": {sighting{100, true, long}, long, false, false},
+	} {
+		s := newSweeper(client, ServerConfig{}, slog.New(slog.DiscardHandler), nil)
+		s.looked = c.looked
+		if c.before != (sighting{}) {
+			s.active[task] = c.before
+		}
+		if c.owner {
+			// The owner's clock is a minute behind ours.
+			require.NoError(t, client.ZAdd(t.Context(), "asynq:workers", redis.Z{Member: list, Score: float64(long.Unix())}).Err())
+			require.NoError(t, client.HSet(t.Context(), list, task.id, "x").Err())
+		}
+		silent, err := s.silent(t.Context(), []string{task.queue})
+		require.NoError(t, err)
+		require.Equal(t, c.silent, len(silent) == 1, name)
+		require.NoError(t, client.Del(t.Context(), "asynq:workers", list).Err())
+	}
+}
+
+func TestNeglectIsToldWhenItBeginsAndWhenItEnds(t *testing.T) {
+	t.Parallel()
+	var log lines
+	n := neglect{log: slog.New(slog.NewTextHandler(&log, nil))}
+	n.note(nil)
+	for range 5 {
+		n.note(errStopping)
+	}
+	n.note(nil)
+	n.note(nil)
+	require.Equal(t, 2, log.count, "one line for the beginning, one for the end")
+	n.note(errStopping)
+	n.told = time.Now().Add(-neglectToldEvery)
+	n.note(errStopping)
+	require.Equal(t, 4, log.count, "one more for each minute")
+}
+
+// lines counts the lines of a log.
+type lines struct{ count int }
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.count++
+	return len(p), nil
+}
