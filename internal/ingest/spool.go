@@ -17,4 +17,8 @@ type Spooled struct {
 	DueAt time.Time
 	// Attempts counts the failures that workers have reported for the batch.
 	Attempts int
+	// Crashes counts the claims that ended without a word from their worker.
+	Crashes int
+	// Blamed holds the parts of the batch that were marked, as being run, when such a claim ended: one entry for each claim.
+	Blamed []int
 }

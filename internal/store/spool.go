@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"gorm.io/gorm"
@@ -23,8 +25,8 @@ type Spool struct {
 // Spool returns the repository of the batches that wait in the database.
 func (db *DB) Spool() *Spool { return &Spool{db: db} }
 
-// Put makes batch durable and returns the id of its row. The zero DueAt means due now, on the database's clock; ID and Attempts
-// are not read. A batch that is put twice is two rows.
+// Put makes batch durable and returns the id of its row. The zero DueAt means due now, on the database's clock; ID, Attempts,
+// Crashes and Blamed are not read. A batch that is put twice is two rows.
 func (s *Spool) Put(ctx context.Context, batch ingest.Spooled) (id int64, err error) {
 	err = s.db.write(ctx, func(tx *gorm.DB) error {
 		id, err = s.db.insertSpooled(tx, batch)
@@ -45,21 +47,23 @@ func (db *DB) insertSpooled(tx *gorm.DB, batch ingest.Spooled) (id int64, err er
 
 // Claim returns up to limit batches that are due, those that have been due longest before all others, and moves them ahead by hold:
 // no other claim returns them before hold has passed. A claimer that has not applied a batch by then, because it died or
-// because it was slow, shares it with the next one, which is harmless. The batches come in the order of their ids; DueAt is the
-// end of the hold.
+// because it was slow, shares it with the next one, which is harmless; the next one sees a crash more, and what was marked is
+// blamed for it. The batches come in the order of their ids; DueAt is the end of the hold.
 func (s *Spool) Claim(ctx context.Context, limit int, hold time.Duration) ([]ingest.Spooled, error) {
+	const claimed = `, claimed = true, crashes = crashes + CASE WHEN claimed THEN 1 ELSE 0 END, marked = NULL,
+		blamed = blamed || CASE WHEN claimed AND marked IS NOT NULL THEN CAST(marked AS text) || ' ' ELSE '' END `
 	var rows []spoolRow
 	err := s.db.write(ctx, func(tx *gorm.DB) error {
 		if s.db.dialect == onSQLite {
 			// The transaction holds the write lock from its start: nobody claims at the same time.
-			return tx.Raw(`UPDATE spool SET due_at = `+s.db.dialect.clockTimeAfter()+`
+			return tx.Raw(`UPDATE spool SET due_at = `+s.db.dialect.clockTimeAfter()+claimed+`
 				WHERE id IN (SELECT id FROM spool WHERE due_at <= `+s.db.dialect.statementTime()+` ORDER BY due_at, id LIMIT ?)
-				RETURNING id, due_at, attempts, oldest_at, updates, payload`, interval(hold), limit).Scan(&rows).Error
+				RETURNING id, due_at, attempts, crashes, blamed, oldest_at, updates, payload`, interval(hold), limit).Scan(&rows).Error
 		}
 		return tx.Raw(`WITH due AS (
 				SELECT id FROM spool WHERE due_at <= statement_timestamp() ORDER BY due_at, id LIMIT ? FOR UPDATE SKIP LOCKED)
-			UPDATE spool SET due_at = `+s.db.dialect.clockTimeAfter()+` FROM due WHERE spool.id = due.id
-			RETURNING spool.id, spool.due_at, spool.attempts, spool.oldest_at, spool.updates, spool.payload`,
+			UPDATE spool SET due_at = `+s.db.dialect.clockTimeAfter()+claimed+` FROM due WHERE spool.id = due.id
+			RETURNING spool.id, due_at, attempts, crashes, blamed, oldest_at, updates, payload`,
 			limit, interval(hold)).Scan(&rows).Error
 	})
 	if err != nil {
@@ -68,9 +72,39 @@ func (s *Spool) Claim(ctx context.Context, limit int, hold time.Duration) ([]ing
 	slices.SortFunc(rows, func(a, b spoolRow) int { return cmp.Compare(a.ID, b.ID) })
 	batches := make([]ingest.Spooled, len(rows))
 	for i := range rows {
-		batches[i] = rows[i].spooled()
+		if batches[i], err = rows[i].spooled(); err != nil {
+			return nil, fmt.Errorf("claim spooled batch %d: %w", rows[i].ID, err)
+		}
 	}
 	return batches, nil
+}
+
+// Mark writes down that the claimer of batch is about to run one part of it, in place of any part marked before, and holds the batch
+// for hold from now. It returns a fault.NotFound error when the batch has gone, or another claim has found that this one ended.
+func (s *Spool) Mark(ctx context.Context, batch ingest.Spooled, part int, hold time.Duration) error {
+	err := s.db.write(ctx, func(tx *gorm.DB) error {
+		marked := tx.Exec(`UPDATE spool SET marked = ?, due_at = `+s.db.dialect.clockTimeAfter()+` WHERE id = ? AND crashes = ?`,
+			part, interval(hold), batch.ID, batch.Crashes)
+		if marked.Error == nil && marked.RowsAffected == 0 {
+			return fault.As(fault.NotFound, gorm.ErrRecordNotFound)
+		}
+		return marked.Error
+	})
+	if err != nil {
+		return fmt.Errorf("mark part %d of spooled batch %d: %w", part, batch.ID, err)
+	}
+	return nil
+}
+
+// Unmark takes the mark off again; of a batch that has gone, or that somebody else has claimed, it changes nothing.
+func (s *Spool) Unmark(ctx context.Context, batch ingest.Spooled) error {
+	err := s.db.write(ctx, func(tx *gorm.DB) error {
+		return tx.Exec(`UPDATE spool SET marked = NULL WHERE id = ? AND crashes = ?`, batch.ID, batch.Crashes).Error
+	})
+	if err != nil {
+		return fmt.Errorf("unmark spooled batch %d: %w", batch.ID, err)
+	}
+	return nil
 }
 
 // CountFailure writes down that applying the batch failed and returns how often it has, this time included. Of a batch that is not
@@ -89,11 +123,12 @@ func (s *Spool) CountFailure(ctx context.Context, id int64) (attempts int, err e
 	return attempts, nil
 }
 
-// Postpone makes the batch due in pause from now, whatever hold it was claimed with. A batch that is not there any more is no
-// error.
+// Postpone ends the claim of a batch in good order: it is due in pause from now, whatever hold it was claimed with, and nothing of
+// it is marked. A batch that is not there any more is no error.
 func (s *Spool) Postpone(ctx context.Context, id int64, pause time.Duration) error {
 	err := s.db.write(ctx, func(tx *gorm.DB) error {
-		return tx.Exec(`UPDATE spool SET due_at = `+s.db.dialect.clockTimeAfter()+` WHERE id = ?`, interval(pause), id).Error
+		return tx.Exec(`UPDATE spool SET due_at = `+s.db.dialect.clockTimeAfter()+`, claimed = false, marked = NULL WHERE id = ?`,
+			interval(pause), id).Error
 	})
 	if err != nil {
 		return fmt.Errorf("postpone spooled batch %d: %w", id, err)
@@ -133,14 +168,24 @@ type spoolRow struct {
 	ID       int64
 	DueAt    instant
 	Attempts int
+	Crashes  int
+	Blamed   string
 	OldestAt instant
 	Updates  int
 	Payload  []byte
 }
 
-func (r *spoolRow) spooled() ingest.Spooled {
-	return ingest.Spooled{
+func (r *spoolRow) spooled() (ingest.Spooled, error) {
+	batch := ingest.Spooled{
 		ID: r.ID, Payload: r.Payload, Updates: r.Updates,
-		OldestAt: r.OldestAt.Time, DueAt: r.DueAt.Time, Attempts: r.Attempts,
+		OldestAt: r.OldestAt.Time, DueAt: r.DueAt.Time, Attempts: r.Attempts, Crashes: r.Crashes,
 	}
+	for _, part := range strings.Fields(r.Blamed) {
+		n, err := strconv.Atoi(part)
+		if err != nil {
+			return ingest.Spooled{}, fmt.Errorf("blamed part: %w", err)
+		}
+		batch.Blamed = append(batch.Blamed, n)
+	}
+	return batch, nil
 }

@@ -27,6 +27,9 @@ func Spool(t *testing.T, open Open) {
 		"a batch comes back when its claimer's hold ends":  spoolHoldEnds,
 		"a failure is counted and brings the batch back":   spoolCountsFailures,
 		"a failure of a batch that is gone is not found":   spoolCountsNothing,
+		"a claim that ended without a word was a crash":    spoolCountsCrashes,
+		"what was marked then is blamed":                   spoolBlames,
+		"a mark holds its batch":                           spoolMarkHolds,
 		"release makes every batch due, claimed or not":    spoolReleases,
 		"the backlog is all updates and the oldest's time": spoolBacklog,
 	}.check(t, open)
@@ -186,6 +189,83 @@ func spoolCountsNothing(t *testing.T, db *store.DB) {
 	_, err := db.Spool().CountFailure(t.Context(), 4711)
 	require.Equal(t, fault.NotFound, fault.ClassOf(err))
 	require.ErrorContains(t, err, "4711")
+}
+
+// claimAgain claims the one batch of the spool once its hold has ended.
+func claimAgain(t *testing.T, s *store.Spool, hold time.Duration) (batch ingest.Spooled) {
+	t.Helper()
+	eventually(t, func() bool {
+		claimed := claim(t, s, 1, hold)
+		if len(claimed) == 1 {
+			batch = claimed[0]
+		}
+		return len(claimed) == 1
+	}, "the batch is claimed again")
+	return batch
+}
+
+func spoolCountsCrashes(t *testing.T, db *store.DB) {
+	s := db.Spool()
+	id := put(t, s, ingest.Spooled{})
+	require.Zero(t, claimAgain(t, s, soon).Crashes, "nobody had it before")
+	require.Equal(t, 1, claimAgain(t, s, soon).Crashes)
+
+	_, err := s.CountFailure(t.Context(), id)
+	require.NoError(t, err)
+	require.NoError(t, s.Postpone(t.Context(), id, 0))
+	require.Equal(t, 1, claimAgain(t, s, soon).Crashes, "the claim before ended in good order")
+	require.Equal(t, 2, claimAgain(t, s, late).Crashes)
+
+	_, err = s.Release(t.Context())
+	require.NoError(t, err)
+	last := claimAgain(t, s, late)
+	require.Equal(t, 3, last.Crashes, "a release is for what dead processes left")
+	require.Empty(t, last.Blamed, "nothing was marked")
+}
+
+func spoolBlames(t *testing.T, db *store.DB) {
+	s := db.Spool()
+	put(t, s, ingest.Spooled{})
+	first := claimAgain(t, s, late)
+	require.NoError(t, s.Mark(t.Context(), first, -1, soon))
+	second := claimAgain(t, s, late)
+	require.Equal(t, []int{-1}, second.Blamed)
+
+	require.NoError(t, s.Mark(t.Context(), second, 6, late))
+	require.NoError(t, s.Mark(t.Context(), second, 63, soon))
+	third := claimAgain(t, s, late)
+	require.Equal(t, []int{-1, 63}, third.Blamed, "the last mark counts")
+
+	err := s.Mark(t.Context(), second, 7, soon)
+	require.Equal(t, fault.NotFound, fault.ClassOf(err), "the claim has passed on")
+	require.NoError(t, s.Mark(t.Context(), third, 63, late))
+	require.NoError(t, s.Unmark(t.Context(), second), "it takes off no mark but its own")
+	require.NoError(t, s.Mark(t.Context(), third, 63, soon))
+	fourth := claimAgain(t, s, late)
+	require.Equal(t, []int{-1, 63, 63}, fourth.Blamed)
+
+	require.NoError(t, s.Mark(t.Context(), fourth, 5, soon))
+	require.NoError(t, s.Unmark(t.Context(), fourth))
+	fifth := claimAgain(t, s, late)
+	require.Equal(t, fourth.Blamed, fifth.Blamed, "its worker was done with it")
+	require.NoError(t, s.Mark(t.Context(), fifth, 5, late))
+	require.NoError(t, s.Postpone(t.Context(), fifth.ID, 0))
+	sixth := claimAgain(t, s, late)
+	require.Equal(t, fifth.Blamed, sixth.Blamed, "its worker gave it back")
+	require.Equal(t, fifth.Crashes, sixth.Crashes)
+	require.Equal(t, fault.NotFound, fault.ClassOf(s.Mark(t.Context(), ingest.Spooled{ID: 4711}, 1, late)))
+}
+
+func spoolMarkHolds(t *testing.T, db *store.DB) {
+	s := db.Spool()
+	put(t, s, ingest.Spooled{})
+	row := claimAgain(t, s, soon)
+	require.NoError(t, s.Mark(t.Context(), row, 0, late))
+	never := time.Now().Add(2 * soon)
+	eventually(t, func() bool {
+		require.Empty(t, claim(t, s, 1, late))
+		return time.Now().After(never)
+	}, "the time of the claim's own hold")
 }
 
 func spoolReleases(t *testing.T, db *store.DB) {
