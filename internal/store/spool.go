@@ -180,7 +180,7 @@ func (r *spoolRow) spooled() (ingest.Spooled, error) {
 		ID: r.ID, Payload: r.Payload, Updates: r.Updates,
 		OldestAt: r.OldestAt.Time, DueAt: r.DueAt.Time, Attempts: r.Attempts, Crashes: r.Crashes,
 	}
-	for _, part := range strings.Fields(r.Blamed) {
+	for part := range strings.FieldsSeq(r.Blamed) {
 		n, err := strconv.Atoi(part)
 		if err != nil {
 			return ingest.Spooled{}, fmt.Errorf("blamed part: %w", err)
