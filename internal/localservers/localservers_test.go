@@ -140,6 +140,49 @@ func TestPostgresDatabaseIsACopyOfItsTemplate(t *testing.T) {
 	require.Error(t, exec("copy", "SELECT 1"))
 }
 
+func TestPausedPostgresIsSilentUntilResumed(t *testing.T) {
+	t.Parallel()
+	server, err := StartPostgres(t.Context(), PostgresOptions{Settings: []string{"max_connections=20"}})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, server.Stop()) })
+	require.NoError(t, server.Resume(), "it is not frozen")
+	connect := func() (*pgx.Conn, error) {
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		defer cancel()
+		return pgx.Connect(ctx, server.URL(maintenanceDatabase))
+	}
+	ask := func(connection *pgx.Conn) <-chan error {
+		answer := make(chan error, 1)
+		go func() {
+			_, err := connection.Exec(t.Context(), "SELECT 1")
+			answer <- err
+		}()
+		return answer
+	}
+	connection, err := pgx.Connect(t.Context(), server.URL(maintenanceDatabase))
+	require.NoError(t, err)
+	require.NoError(t, <-ask(connection))
+
+	require.NoError(t, server.Pause())
+	answer := ask(connection)
+	_, err = connect()
+	require.ErrorIs(t, err, context.DeadlineExceeded, "nobody new is let in")
+	require.Empty(t, answer)
+	require.NoError(t, server.Resume())
+	require.NoError(t, <-answer)
+
+	require.NoError(t, server.Pause())
+	answer = ask(connection)
+	require.NoError(t, server.Restart(t.Context()), "a frozen server can be restarted")
+	<-answer
+	require.NoError(t, server.Pause())
+	require.NoError(t, server.Kill(), "and killed")
+	require.NoError(t, server.Restart(t.Context()))
+	require.NoError(t, server.Pause())
+	require.NoError(t, server.Stop(), "and stopped")
+	require.NoDirExists(t, server.directory.path)
+}
+
 func TestServersDieWithAKilledParent(t *testing.T) {
 	t.Parallel()
 	parent := exec.Command(os.Args[0])

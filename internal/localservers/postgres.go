@@ -34,6 +34,7 @@ type Postgres struct {
 
 	mu      sync.Mutex
 	process *process // nil once stopped
+	frozen  bool
 }
 
 // maintenanceDatabase always exists: initdb makes it.
@@ -99,7 +100,7 @@ func (p *Postgres) Stop() error {
 	if p.process == nil {
 		return nil
 	}
-	err := p.process.stop()
+	err := errors.Join(p.thaw(p.process), p.process.stop())
 	p.process = nil
 	return errors.Join(err, p.directory.remove())
 }
@@ -107,6 +108,9 @@ func (p *Postgres) Stop() error {
 // Kill ends the server as a crash would and keeps its data for Restart. What runs in its connections breaks off.
 func (p *Postgres) Kill() error {
 	return p.with(func(running *process) error {
+		if err := p.thaw(running); err != nil {
+			return err
+		}
 		// SIGQUIT is PostgreSQL's immediate shutdown: no checkpoint, recovery at the next start, and unlike after SIGKILL the
 		// processes of its connections are gone when it has ended.
 		if err := running.signal(syscall.SIGQUIT); err != nil && !errors.Is(err, os.ErrProcessDone) {
@@ -120,7 +124,7 @@ func (p *Postgres) Kill() error {
 // Restart starts the server again on the same port and data; it ends a running one in good order first.
 func (p *Postgres) Restart(ctx context.Context) error {
 	return p.with(func(running *process) error {
-		if err := running.stop(); err != nil {
+		if err := errors.Join(p.thaw(running), running.stop()); err != nil {
 			return err
 		}
 		if err := p.start(ctx); err != nil {
@@ -128,6 +132,39 @@ func (p *Postgres) Restart(ctx context.Context) error {
 		}
 		return nil
 	})
+}
+
+// Pause freezes the server with all its connections: they stay open and nothing answers, until Resume, Kill, Restart or Stop. A
+// frozen server is the one that outlives a killed parent: it ends when it is resumed.
+func (p *Postgres) Pause() error {
+	return p.with(func(running *process) error {
+		// The parent first, so that it makes no new process meanwhile.
+		if err := running.signal(syscall.SIGSTOP); err != nil {
+			return err
+		}
+		p.frozen = true
+		children, err := childrenOf(running.cmd.Process.Pid)
+		for _, pid := range children {
+			err = errors.Join(err, signalIfThere(pid, syscall.SIGSTOP))
+		}
+		return err
+	})
+}
+
+// Resume lets a frozen server go on.
+func (p *Postgres) Resume() error { return p.with(p.thaw) }
+
+// thaw lets all processes of the server go on. A server that is not frozen is left alone.
+func (p *Postgres) thaw(running *process) error {
+	if !p.frozen {
+		return nil
+	}
+	p.frozen = false
+	children, err := childrenOf(running.cmd.Process.Pid)
+	for _, pid := range children {
+		err = errors.Join(err, signalIfThere(pid, syscall.SIGCONT))
+	}
+	return errors.Join(err, running.signal(syscall.SIGCONT))
 }
 
 func (p *Postgres) with(do func(*process) error) error {

@@ -87,6 +87,14 @@ func (p *process) signal(sig syscall.Signal) error {
 	return nil
 }
 
+// signalIfThere sends sig to a process that may have ended.
+func signalIfThere(pid int, sig syscall.Signal) error {
+	if err := syscall.Kill(pid, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
+		return fmt.Errorf("send %s to process %d: %w", sig, pid, err)
+	}
+	return nil
+}
+
 // kill ends the process as a crash would, and waits for it. A process that has ended is left alone.
 func (p *process) kill() error {
 	err := p.signal(syscall.SIGKILL)
