@@ -51,13 +51,32 @@ var sqlstates = map[string]struct {
 	"21": {class: fault.Permanent, silent: true}, // cardinality
 	"22": {class: fault.Permanent, silent: true}, // data
 	"23": {class: fault.Permanent, silent: true}, // constraint
-	"28": {class: fault.Unclassified},            // authorization
+	"25": {class: fault.Unclassified},            // transaction not in the state asked for
+	"28": {class: fault.Unclassified},            // authorization: a process that starts with a wrong password must say so
 	"3D": {class: fault.Unclassified},            // no such database
+	"40": {class: fault.Unclassified},            // rollback
 	"42": {class: fault.Unclassified},            // syntax, names, privileges
 	"53": {class: fault.Transient},               // resources
 	"55": {class: fault.Unclassified},            // object not in the state asked for
 	"57": {class: fault.Transient},               // an operator, a shutdown, a start, a cancel
 	"58": {class: fault.Unclassified},            // the server's system
+}
+
+// transientStates are the members of classes that are not transient as a whole which go away by themselves, whatever was written: the
+// database is a replica, in recovery or being maintained, its disk errs, or somebody else is in the way. Others of these classes may
+// be a batch's own fault, and a batch that fails for ever must not be called transient: it would take its neighbours with it.
+var transientStates = map[string]bool{
+	"25006": true, // read only: a replica, or a server that is being switched over
+	"25P03": true, // idle in transaction for too long: this process was stopped in between
+	"25P04": true, // transaction_timeout
+	"40000": true, // rollback
+	"40001": true, // serialization failure
+	"40003": true, // statement completion unknown
+	"40P01": true, // deadlock
+	"55006": true, // object in use
+	"55P03": true, // lock not available: lock_timeout, NOWAIT
+	"58000": true, // system error
+	"58030": true, // input or output error
 }
 
 // classify gives err the fault class that says what a caller may do, and drops from its text whatever the database quoted of
@@ -93,8 +112,7 @@ func refused(answered *pgconn.PgError) error {
 		r.message = answered.Message
 	}
 	class := state.class
-	switch answered.Code {
-	case "40001", "40P01": // serialization failure, deadlock
+	if transientStates[answered.Code] {
 		class = fault.Transient
 	}
 	if class == fault.Unclassified {

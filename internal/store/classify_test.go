@@ -27,10 +27,19 @@ func TestPostgresCodesHaveClasses(t *testing.T) {
 	t.Parallel()
 	for code, class := range map[string]fault.Class{
 		"21000": fault.Permanent, "22021": fault.Permanent, "22P05": fault.Permanent, "23505": fault.Permanent, "23514": fault.Permanent,
-		"08006": fault.Transient, "53300": fault.Transient, "53100": fault.Transient, "57014": fault.Transient, "57P01": fault.Transient,
-		"57P03": fault.Transient, "40001": fault.Transient, "40P01": fault.Transient,
-		"40002": fault.Unclassified, "42P01": fault.Unclassified, "28P01": fault.Unclassified, "55P03": fault.Unclassified,
-		"25006": fault.Unclassified, "XX000": fault.Unclassified, "": fault.Unclassified, "P": fault.Unclassified,
+
+		"08000": fault.Transient, "08001": fault.Transient, "08003": fault.Transient, "08004": fault.Transient, "08006": fault.Transient,
+		"08007": fault.Transient, "08P01": fault.Transient,
+		"53000": fault.Transient, "53100": fault.Transient, "53200": fault.Transient, "53300": fault.Transient, "53400": fault.Transient,
+		"57000": fault.Transient, "57014": fault.Transient, "57P01": fault.Transient, "57P02": fault.Transient, "57P03": fault.Transient,
+		"57P04": fault.Transient, "57P05": fault.Transient,
+		"25006": fault.Transient, "25P03": fault.Transient, "25P04": fault.Transient,
+		"40000": fault.Transient, "40001": fault.Transient, "40003": fault.Transient, "40P01": fault.Transient,
+		"55006": fault.Transient, "55P03": fault.Transient, "58000": fault.Transient, "58030": fault.Transient,
+
+		"25P02": fault.Unclassified, "40002": fault.Unclassified, "42P01": fault.Unclassified, "28P01": fault.Unclassified,
+		"3D000": fault.Unclassified, "55000": fault.Unclassified, "58P01": fault.Unclassified, "0A000": fault.Unclassified,
+		"XX000": fault.Unclassified, "XX001": fault.Unclassified, "XX002": fault.Unclassified, "": fault.Unclassified, "P": fault.Unclassified,
 	} {
 		err := store.Classify(fmt.Errorf("wrapped: %w", &pgconn.PgError{Code: code}))
 		require.Error(t, err)
@@ -143,4 +152,43 @@ func TestADeadlineThatEndsInTheDatabaseIsTransient(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	require.Equal(t, fault.Transient, fault.ClassOf(db.Archive().Probe(ctx)))
+}
+
+// TestAReadOnlyDatabaseIsTransient has the settings of a server that is a replica, or is being switched over.
+func TestAReadOnlyDatabaseIsTransient(t *testing.T) {
+	t.Parallel()
+	db := open(t, postgresURL(t)+"&default_transaction_read_only=on")
+	for name, write := range map[string]func(context.Context) error{
+		"archive": db.Archive().Probe,
+		"apply": func(ctx context.Context) error {
+			_, err := db.Archive().Apply(ctx, content.Batch{SpoolIDs: []int64{1}})
+			return err
+		},
+		"spool": func(ctx context.Context) error {
+			_, err := db.Spool().Put(ctx, ingest.Spooled{OldestAt: time.Now(), Payload: []byte{}})
+			return err
+		},
+		"claim": func(ctx context.Context) error {
+			_, err := db.Spool().Claim(ctx, 1, time.Minute)
+			return err
+		},
+	} {
+		err := write(t.Context())
+		require.Equal(t, fault.Transient, fault.ClassOf(err), "%s: %v", name, err)
+		require.ErrorContains(t, err, "sqlstate 25006", name)
+	}
+}
+
+func TestALockThatIsNotGivenInTimeIsTransient(t *testing.T) {
+	t.Parallel()
+	url := postgresURL(t)
+	db, other := open(t, url+"&lock_timeout=50ms"), open(t, url)
+	tx, err := other.SQL().BeginTx(t.Context(), nil)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, tx.Rollback()) }()
+	_, err = tx.ExecContext(t.Context(), "LOCK TABLE probes")
+	require.NoError(t, err)
+	err = db.Archive().Probe(t.Context())
+	require.Equal(t, fault.Transient, fault.ClassOf(err), "%v", err)
+	require.ErrorContains(t, err, "sqlstate 55P03")
 }
