@@ -25,11 +25,13 @@ type Delivery[P any] struct {
 	ID string
 	// Queue is where the task came from.
 	Queue string
-	// Crashes counts the deliveries that ended without a result, because the worker died or lost Redis for half a minute.
-	// Deliveries that ended with an error are not counted.
+	// Crashes counts the deliveries that ended without a result, because the worker died, stood still, or lost Redis for half a
+	// minute; Mark helps to find out what in the payload is to blame. Deliveries that ended with an error, or were handed back by
+	// a worker that stopped, are not counted.
 	Crashes int
 
 	redis redis.UniversalClient
+	marks *marks
 }
 
 // failuresKeptFor is how long a failure is remembered after the last one.
@@ -65,6 +67,7 @@ type job struct {
 	crashes   int
 	raw       []byte
 	redis     redis.UniversalClient
+	marks     *marks
 }
 
 // Handle returns the handler that calls h for each task of the route, from many goroutines at once. When h returns nil the task is
@@ -73,7 +76,7 @@ type job struct {
 // no time left to stop, lost the task to another worker, or h has run for ten minutes.
 func Handle[P any](r Route[P], h func(ctx context.Context, d *Delivery[P]) error) Handler {
 	return Handler{task: r.Task, class: r.Class, run: func(ctx context.Context, job job) error {
-		d := &Delivery[P]{Raw: job.raw, ID: job.id, Queue: job.queue, Crashes: job.crashes, redis: job.redis}
+		d := &Delivery[P]{Raw: job.raw, ID: job.id, Queue: job.queue, Crashes: job.crashes, redis: job.redis, marks: job.marks}
 		d.Payload, d.DecodeErr = decode(r, job.raw)
 		return h(ctx, d)
 	}}

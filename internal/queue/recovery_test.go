@@ -16,6 +16,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
+	"github.com/tgfleet/tgfleet/internal/fault"
 	"github.com/tgfleet/tgfleet/internal/localservers"
 	"github.com/tgfleet/tgfleet/internal/obs"
 	"github.com/tgfleet/tgfleet/internal/queue"
@@ -185,4 +186,45 @@ func TestBeatGoesOnWhileRedisIsDown(t *testing.T) {
 	}
 	require.NoError(t, stop())
 	require.Eventually(t, func() bool { return status() == http.StatusServiceUnavailable }, queuetest.Within, 10*time.Millisecond)
+}
+
+func TestMarkOfALiveWorkerIsTakenOffAsSoonAsRedisIsBack(t *testing.T) {
+	t.Parallel()
+	f := setup(t, localservers.RedisOptions{AppendOnly: true, Fsync: "always"})
+	f.put(t, "suspect")
+	const within = 300 * time.Millisecond
+	marked, returned := make(chan *queue.Delivery[string]), make(chan error, 1)
+	away, release := make(chan struct{}), make(chan struct{})
+	var deliveries atomic.Int64
+	queuetest.Run(t, f.client.Serve(queuetest.Serving(func(ctx context.Context, d *queue.Delivery[string]) error {
+		if deliveries.Add(1) > 1 {
+			return nil
+		}
+		if err := d.Mark(ctx, 5); err != nil {
+			return err
+		}
+		marked <- d
+		<-away
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), within)
+		defer cancel()
+		returned <- d.Unmark(ctx)
+		<-release
+		return nil
+	})))
+	delivery := queuetest.Receive(t, marked)
+	defer close(release)
+	require.NoError(t, f.redis.Kill())
+	close(away)
+	require.Equal(t, fault.Transient, fault.ClassOf(queuetest.Receive(t, returned)))
+	require.NoError(t, f.redis.Restart(t.Context()))
+	require.Eventually(t, func() bool {
+		return !f.raw.HExists(t.Context(), "tgfleet:{ingest-0}:marks:"+delivery.ID, "part").Val()
+	}, queuetest.Within, 10*time.Millisecond)
+
+	next := *delivery
+	next.Crashes++
+	blamed, err := next.Blamed(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, blamed)
+	require.InDelta(t, 24*time.Hour, f.raw.TTL(t.Context(), "tgfleet:{ingest-0}:marks:"+delivery.ID).Val(), float64(time.Minute))
 }

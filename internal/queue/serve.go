@@ -84,6 +84,7 @@ type serving struct {
 	log      *slog.Logger
 	link     *link
 	active   *inflight
+	marks    *marks
 	sweeper  *sweeper
 
 	mu sync.Mutex
@@ -111,6 +112,7 @@ func newServing(c *Client, cfg ServerConfig) (*serving, error) {
 			return c.connect(cfg.Concurrency+connectionsPerQueue*len(lane.queues), through)
 		}),
 		active:  newInflight(),
+		marks:   &marks{},
 		servers: make(map[string]*asynq.Server),
 		sweeper: newSweeper(c.redis, cfg, log, &lane.metrics),
 	}, nil
@@ -175,9 +177,13 @@ func (s *serving) care(ctx, handlers context.Context) {
 	}
 }
 
-// look lists the queues for asynq's tools, serves queues that nobody told it of, and sweeps all of them.
+// look takes off marks that are owed, lists the queues for asynq's tools, serves queues that nobody told it of, and sweeps all of
+// them.
 func (s *serving) look(ctx, handlers context.Context) error {
 	s.alive()
+	if err := s.marks.takeOff(ctx, s.client.redis); err != nil {
+		return err
+	}
 	found, err := s.find(ctx)
 	if err != nil {
 		return err
@@ -288,7 +294,7 @@ func (s *serving) process(ctx context.Context, task *asynq.Task) (err error) {
 		return errStopping
 	}
 	defer s.active.end()
-	job := job{raw: task.Payload(), redis: s.client.redis}
+	job := job{raw: task.Payload(), redis: s.client.redis, marks: s.marks}
 	job.id, _ = asynq.GetTaskID(ctx)
 	job.queue, _ = asynq.GetQueueName(ctx)
 	job.crashes, _ = asynq.GetRetryCount(ctx)

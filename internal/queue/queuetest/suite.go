@@ -27,6 +27,9 @@ func Suite(t *testing.T, start func(t testing.TB) seal.Secret) {
 		"a failing task is retried without end":        failingTaskIsRetried,
 		"ordinary failures are no crashes":             failuresAreNoCrashes,
 		"failures are counted durably":                 failuresAreCounted,
+		"what was marked when a worker died is blamed": markedIsBlamed,
+		"nobody is blamed without a crash":             nobodyIsBlamed,
+		"a delivery taken for dead marks nothing":      supersededMarksNothing,
 		"undecodable payloads reach the handler":       undecodablePayloadsReachTheHandler,
 		"a panic is an ordinary failure":               panicIsRetried,
 		"a panicking decoder is a decode error":        panickingDecoder,
@@ -148,6 +151,76 @@ func failuresAreCounted(t *testing.T, client *queue.Client) {
 		require.NoError(t, stop())
 		last += 2 + len(counts)
 	}
+}
+
+// deliver returns the delivery of the next task, which goes on until the test ends.
+func deliver(t *testing.T, client *queue.Client) *queue.Delivery[string] {
+	t.Helper()
+	put(t, client, "payload")
+	got, release := make(chan *queue.Delivery[string], 1), make(chan struct{})
+	stop := Run(t, client.Serve(Serving(func(_ context.Context, d *queue.Delivery[string]) error {
+		got <- d
+		<-release
+		return nil
+	})))
+	t.Cleanup(func() {
+		close(release)
+		require.NoError(t, stop())
+	})
+	return Receive(t, got)
+}
+
+// again returns what the next delivery of the same task would be.
+func again(d *queue.Delivery[string], crashes int) *queue.Delivery[string] {
+	next := *d
+	next.Crashes += crashes
+	return &next
+}
+
+func requireBlamed(t *testing.T, d *queue.Delivery[string], parts ...int) {
+	t.Helper()
+	blamed, err := d.Blamed(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, parts, blamed)
+}
+
+func markedIsBlamed(t *testing.T, client *queue.Client) {
+	d := deliver(t, client)
+	requireBlamed(t, d)
+	require.NoError(t, d.Mark(t.Context(), 7))
+	require.NoError(t, d.Mark(t.Context(), 12))
+	second := again(d, 1)
+	requireBlamed(t, second, 12)
+	requireBlamed(t, second, 12)
+	require.NoError(t, second.Mark(t.Context(), -1))
+	third := again(second, 1)
+	requireBlamed(t, third, 12, -1)
+	require.NoError(t, third.Mark(t.Context(), 12))
+	requireBlamed(t, again(third, 2), 12, -1, 12)
+}
+
+func nobodyIsBlamed(t *testing.T, client *queue.Client) {
+	d := deliver(t, client)
+	require.NoError(t, d.Mark(t.Context(), 3))
+	require.NoError(t, d.Unmark(t.Context()))
+	second := again(d, 1)
+	requireBlamed(t, second)
+	require.NoError(t, second.Mark(t.Context(), 3))
+	failed := again(second, 0) // comes back for a failure, or because its worker stopped
+	requireBlamed(t, failed)
+	requireBlamed(t, again(failed, 1))
+}
+
+func supersededMarksNothing(t *testing.T, client *queue.Client) {
+	d := deliver(t, client)
+	require.NoError(t, d.Mark(t.Context(), 3))
+	second := again(d, 1)
+	requireBlamed(t, second, 3)
+	require.Equal(t, fault.Transient, fault.ClassOf(d.Mark(t.Context(), 4)))
+	require.NoError(t, second.Mark(t.Context(), 5))
+	require.NoError(t, d.Unmark(t.Context()), "it has no mark any more")
+	requireBlamed(t, d, 3)
+	requireBlamed(t, again(second, 1), 3, 5)
 }
 
 func undecodablePayloadsReachTheHandler(t *testing.T, client *queue.Client) {
