@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -42,6 +43,9 @@ const (
 	connIdleTime = 5 * time.Minute
 	// connectTimeout bounds one attempt to reach a PostgreSQL server that answers nothing.
 	connectTimeout = 5 * time.Second
+	// sqliteBusyWithin is how long SQLite waits for another process, and sqliteBusyPause how often we ask where SQLite does not wait.
+	sqliteBusyWithin = 10 * time.Second
+	sqliteBusyPause  = 20 * time.Millisecond
 )
 
 // errURL says what a database URL looks like. The URL itself may hold a password and is never quoted.
@@ -84,6 +88,11 @@ func Open(ctx context.Context, url seal.Secret, opts Options) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
+	if db.dialect == onSQLite {
+		if err := db.openFile(ctx); err != nil {
+			return nil, errors.Join(err, db.pool.Close())
+		}
+	}
 	db.gorm, err = gorm.Open(dialector, &gorm.Config{
 		// Errors are returned and classified; a log of statements would hold what people wrote.
 		Logger:                 logger.Discard,
@@ -100,12 +109,27 @@ func Open(ctx context.Context, url seal.Secret, opts Options) (*DB, error) {
 	db.pool.SetMaxOpenConns(opts.MaxConns)
 	db.pool.SetMaxIdleConns(opts.MaxConns)
 	db.pool.SetConnMaxIdleTime(connIdleTime)
-	if db.dialect == onSQLite {
-		if err := db.Ping(ctx); err != nil {
-			return nil, errors.Join(err, db.pool.Close())
+	return db, nil
+}
+
+// openFile makes the first connection to a SQLite file. Of several processes that turn a new file to WAL at once, SQLite tells all but one
+// that it is busy, without regard to the timeout, so they try again.
+func (db *DB) openFile(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, sqliteBusyWithin)
+	defer cancel()
+	again := time.NewTicker(sqliteBusyPause)
+	defer again.Stop()
+	for {
+		err := db.Ping(ctx)
+		if fault.ClassOf(err) != fault.Transient {
+			return err
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return err
 		}
 	}
-	return db, nil
 }
 
 // connect sets the pool and the dialect that url asks for.
@@ -171,7 +195,8 @@ func sqliteDSN(path string) (string, error) {
 		return "", fmt.Errorf("%w: sqlite wants the path of a file", errURL)
 	}
 	settings := url.Values{
-		"_pragma": {"journal_mode(wal)", "synchronous(full)", "busy_timeout(10000)"},
+		// In this order: the change to WAL waits for other processes only once there is a timeout.
+		"_pragma": {"busy_timeout(" + strconv.FormatInt(sqliteBusyWithin.Milliseconds(), 10) + ")", "journal_mode(wal)", "synchronous(full)"},
 		"_txlock": {"immediate"},
 	}
 	file := url.URL{Path: path}
