@@ -24,17 +24,21 @@ func Put[P any](ctx context.Context, c *Client, r Route[P], payload P) error {
 	if err != nil {
 		return fault.As(fault.Permanent, fmt.Errorf("encode task %s: %w", r.Task, err))
 	}
-	return c.put(ctx, c.lane(r.Class), r.Task, raw)
+	since := time.Now()
+	if r.Since != nil {
+		since = r.Since(payload)
+	}
+	return c.put(ctx, c.lane(r.Class), newTaskID(since), asynq.NewTask(r.Task, raw))
 }
 
-func (c *Client) put(ctx context.Context, lane *lane, task string, raw []byte) error {
+func (c *Client) put(ctx context.Context, lane *lane, id string, task *asynq.Task) error {
 	queue := lane.turn()
 	start := time.Now()
-	_, err := c.tasks.EnqueueContext(ctx, asynq.NewTask(task, raw),
-		asynq.Queue(queue), asynq.MaxRetry(math.MaxInt32), asynq.Timeout(taskBound))
+	_, err := c.tasks.EnqueueContext(ctx, task,
+		asynq.TaskID(id), asynq.Queue(queue), asynq.MaxRetry(math.MaxInt32), asynq.Timeout(taskBound))
 	lane.metrics.put(time.Since(start), err)
 	if err != nil {
-		return fault.As(fault.Transient, fmt.Errorf("put task %s into queue %s: %w", task, queue, err))
+		return fault.As(fault.Transient, fmt.Errorf("put task %s into queue %s: %w", task.Type(), queue, err))
 	}
 	return nil
 }

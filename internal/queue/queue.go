@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/hibiken/asynq"
 	"github.com/prometheus/client_golang/prometheus"
@@ -34,6 +35,8 @@ type Route[P any] struct {
 	Class  Class
 	Encode func(payload P) ([]byte, error)
 	Decode func(raw []byte) (P, error)
+	// Since says since when payload has been waiting, for Depth; without it that is the time of the Put.
+	Since func(payload P) time.Time
 }
 
 // Options says how a Client works.
