@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/base32"
 	"encoding/binary"
+	"sync"
 	"time"
 )
 
@@ -37,4 +38,64 @@ func waitingSince(id string) (since time.Time, ok bool) {
 	var milliseconds [8]byte
 	copy(milliseconds[2:], decoded[:6])
 	return time.UnixMilli(int64(binary.BigEndian.Uint64(milliseconds[:]))), true //nolint:gosec // 48 bits
+}
+
+// ages remembers what waits longest. Any number of goroutines may use it; the zero ages is ready for use.
+type ages struct {
+	mu sync.Mutex
+	// longest is, for each queue, the task that was last seen to wait longest. In a list that is too long to be read as a whole it
+	// may be out of sight, and waits all the same.
+	longest map[string]string
+	// since is since when the oldest payload of a class had been waiting when Redis last answered; zero when nothing waited.
+	since map[Class]time.Time
+}
+
+// suspect returns the task of a queue that waited longest when it was looked at last; empty when there is none.
+func (a *ages) suspect(queue string) string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.longest[queue]
+}
+
+// note takes in the ids that were seen in a queue and returns since when the oldest of them waits; zero when none says.
+func (a *ages) note(queue string, ids []string) (oldest time.Time) {
+	var longest string
+	for _, id := range ids {
+		if since, ok := waitingSince(id); ok && (longest == "" || since.Before(oldest)) {
+			longest, oldest = id, since
+		}
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.longest == nil {
+		a.longest = make(map[string]string)
+	}
+	a.longest[queue] = longest
+	return oldest
+}
+
+// seen remembers since when the oldest payload of a class waits.
+func (a *ages) seen(class Class, since time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.since == nil {
+		a.since = make(map[Class]time.Time)
+	}
+	a.since[class] = since
+}
+
+// last returns since when the oldest payload of a class waited when Redis last answered; ok is false when it never did.
+func (a *ages) last(class Class) (since time.Time, ok bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	since, ok = a.since[class]
+	return since, ok
+}
+
+// age returns how long ago since was; 0 for the zero time. The clock of whoever received the payload may be ahead of ours.
+func age(since time.Time) time.Duration {
+	if since.IsZero() {
+		return 0
+	}
+	return max(0, time.Since(since))
 }

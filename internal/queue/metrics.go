@@ -15,7 +15,7 @@ type metrics struct {
 	putBack      *prometheus.CounterVec
 }
 
-func newMetrics(registerer prometheus.Registerer, depths func() map[Class]Depth) (*metrics, error) {
+func newMetrics(registerer prometheus.Registerer, scrape func() []scraped) (*metrics, error) {
 	byClass := []string{"class"}
 	m := &metrics{
 		puts: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -41,7 +41,7 @@ func newMetrics(registerer prometheus.Registerer, depths func() map[Class]Depth)
 	}
 	var err error
 	for _, collector := range []prometheus.Collector{
-		m.puts, m.putDuration, m.tasks, m.taskDuration, m.putBack, depthCollector(depths),
+		m.puts, m.putDuration, m.tasks, m.taskDuration, m.putBack, depthCollector(scrape),
 	} {
 		err = errors.Join(err, registerer.Register(collector))
 	}
@@ -96,11 +96,12 @@ var (
 	depthDesc = prometheus.NewDesc("tgfleet_queue_depth",
 		"Tasks in the queues of a class, by state; missing while Redis does not answer.", []string{"class", "state"}, nil)
 	oldestDesc = prometheus.NewDesc("tgfleet_queue_oldest_age_seconds",
-		"How long the next pending task has waited for a worker; missing while Redis does not answer.", []string{"class"}, nil)
+		"Time since the oldest payload in the queues of a class was received; while Redis does not answer, of what was there before.",
+		[]string{"class"}, nil)
 )
 
 // depthCollector asks for the depths at each scrape, and leaves out what it is not told.
-type depthCollector func() map[Class]Depth
+type depthCollector func() []scraped
 
 // Describe implements prometheus.Collector.
 func (depthCollector) Describe(descs chan<- *prometheus.Desc) {
@@ -110,13 +111,18 @@ func (depthCollector) Describe(descs chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (c depthCollector) Collect(out chan<- prometheus.Metric) {
-	for class, depth := range c() {
-		label := string(class)
+	for _, s := range c() {
+		label := string(s.class)
+		if s.known {
+			out <- prometheus.MustNewConstMetric(oldestDesc, prometheus.GaugeValue, s.oldest.Seconds(), label)
+		}
+		if s.depth == nil {
+			continue
+		}
 		for state, count := range map[string]int{
-			"pending": depth.Pending, "active": depth.Active, "retry": depth.Retry, "archived": depth.Archived,
+			"pending": s.depth.Pending, "active": s.depth.Active, "retry": s.depth.Retry, "archived": s.depth.Archived,
 		} {
 			out <- prometheus.MustNewConstMetric(depthDesc, prometheus.GaugeValue, float64(count), label, state)
 		}
-		out <- prometheus.MustNewConstMetric(oldestDesc, prometheus.GaugeValue, depth.Oldest.Seconds(), label)
 	}
 }

@@ -62,6 +62,7 @@ type Client struct {
 	redis   redis.UniversalClient
 	tasks   *asynq.Client
 	shards  map[Class]int
+	ages    ages
 
 	mu sync.RWMutex
 	// lanes holds the classes in use. Added to by lane; a lane itself never changes.
@@ -108,7 +109,7 @@ func Open(address seal.Secret, options Options) (*Client, error) {
 		shards: maps.Clone(options.Shards),
 		lanes:  make(map[Class]*lane),
 	}
-	if c.metrics, err = newMetrics(options.Registerer, c.depths); err != nil {
+	if c.metrics, err = newMetrics(options.Registerer, c.scrape); err != nil {
 		return nil, fmt.Errorf("metrics of the queue: %w", err)
 	}
 	c.redis = c.connect(putPoolSize, direct)

@@ -223,7 +223,7 @@ func (s *serving) find(ctx context.Context) (found []string, err error) {
 		if slices.Contains(served, queue) || !s.lane.class.owns(queue) {
 			continue
 		}
-		depth, err := s.client.depth(ctx, []string{queue})
+		depth, _, err := s.client.depth(ctx, []string{queue})
 		if err != nil {
 			return found, err
 		}
