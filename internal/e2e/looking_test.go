@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -71,63 +70,4 @@ func TestUpdatesAreTailedAndShown(t *testing.T) {
 	follower.signal(syscall.SIGINT)
 	require.Zero(t, follower.exit(commandWithin))
 	require.Len(t, decode[updateLine](t, follower.stdout()), 3)
-}
-
-// TestDeadLettersAreShownRetriedAndDropped takes dead letters through what an operator does with them.
-func TestDeadLettersAreShownRetriedAndDropped(t *testing.T) {
-	t.Parallel()
-	f := newFront(t)
-	require.Equal(t, "[]\n", f.tool("dead", "list", "--json"))
-	require.Equal(t, "No dead letters.\n", f.tool("dead", "list"))
-	const broken, strange = "{broken", `{"message":{"text":"whose?"}}`
-	for _, body := range []string{broken, strange} {
-		require.Equal(t, http.StatusOK, f.send(f.bots[0], body))
-		f.settled(time.Minute)
-	}
-	list := func(args ...string) []letterLine {
-		t.Helper()
-		return decodeOne[[]letterLine](t, f.tool(append([]string{"dead", "list", "--json"}, args...)...))
-	}
-
-	letters := list()
-	require.Len(t, letters, 2)
-	require.Equal(t, "no_update_id", letters[0].Class, "the latest first")
-	require.Equal(t, "not_json", letters[1].Class)
-	require.Equal(t, f.bots[0].source(), letters[0].Source)
-	require.Empty(t, letters[0].Payload, "the list is short")
-	require.Len(t, list("--class", "not_json"), 1)
-	require.Len(t, list("--limit", "1"), 1)
-	require.Empty(t, list("--source", f.bots[1].source()))
-	require.Contains(t, f.tool("dead", "list"), "not_json")
-
-	id := strconv.FormatInt(letters[0].ID, 10)
-	shown := decodeOne[letterLine](t, f.tool("dead", "show", id, "--json"))
-	require.Equal(t, strange, string(shown.Payload))
-	require.Equal(t, strange, f.tool("dead", "show", id, "--raw"))
-	require.Contains(t, f.tool("dead", "show", id), "no_update_id")
-	require.NotContains(t, shown.Error, "whose?")
-
-	require.Equal(t, map[string]int{"retried": 1}, decodeOne[map[string]int](t, f.tool("dead", "retry", id, "--json")))
-	f.settled(time.Minute)
-	again := list()
-	require.Len(t, again, 2, "it died again")
-	require.Greater(t, again[0].ID, letters[0].ID)
-	require.True(t, letters[0].ReceivedAt.Equal(again[0].ReceivedAt), "when it came stays what it was")
-	require.Contains(t, f.tool("dead", "retry", "--class", "not_json"), "1 sent back")
-	require.Contains(t, f.tool("dead", "retry", "--all"), "sent back")
-	f.settled(time.Minute)
-	require.Len(t, list(), 2)
-
-	require.Contains(t, refuse(t, f.env, "dead", "show", id), "dead letter "+id, "its number is not given again")
-	require.Contains(t, refuse(t, f.env, "dead", "show", "seven"), "want a number")
-	require.Contains(t, refuse(t, f.env, "dead", "retry"), "--all")
-	require.Contains(t, refuse(t, f.env, "dead", "list", "--source", "nobody"), "--source")
-	require.Contains(t, refuse(t, nil, "dead", "list"), "DATABASE_URL is not set")
-	refuse(t, f.env, "dead", "drop")
-
-	last := list()
-	require.Equal(t, map[string]int{"dropped": 1},
-		decodeOne[map[string]int](t, f.tool("dead", "drop", strconv.FormatInt(last[0].ID, 10), id, "--json")), "the other is gone")
-	require.Contains(t, f.tool("dead", "drop", strconv.FormatInt(last[1].ID, 10)), "1 of 1 dropped")
-	require.Empty(t, list())
 }

@@ -36,17 +36,6 @@ type (
 		SizeBytes  int             `json:"size_bytes"`
 		Payload    json.RawMessage `json:"payload"`
 	}
-	letterLine struct {
-		ID         int64     `json:"id"`
-		DiedAt     time.Time `json:"died_at"`
-		ReceivedAt time.Time `json:"received_at"`
-		Source     string    `json:"source"`
-		UpdateID   int64     `json:"update_id"`
-		Class      string    `json:"class"`
-		Error      string    `json:"error"`
-		Version    int       `json:"normaliser_version"`
-		Payload    []byte    `json:"payload"`
-	}
 )
 
 // decode reads text as JSON values, one after the other, with no field that T does not know.

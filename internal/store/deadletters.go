@@ -4,26 +4,21 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"gorm.io/gorm"
-	"gorm.io/gorm/clause"
 
 	"github.com/tgfleet/tgfleet/internal/fault"
 	"github.com/tgfleet/tgfleet/internal/ingest"
 )
 
-const (
-	// retryUpdates and retrySizeBytes bound a batch of letters that go back into the line, like the batches that come
-	// from the front. A single larger letter is a batch of its own.
-	retryUpdates   = 64
-	retrySizeBytes = 256 << 10
-)
-
 // DeadLetters are the updates that could not be applied. Archive.Apply writes them; here they are read, sent back into the line,
-// or dropped. Any number of goroutines and processes may use it.
+// or dropped, and every such move is recorded in its own transaction. Any number of goroutines and processes may use it.
 type DeadLetters struct {
 	db *DB
+	by Mover
 }
 
 // DeadLetters returns the repository of the updates that could not be applied.
@@ -42,6 +37,8 @@ type DeadLetterFilter struct {
 	IDs    []int64
 	Class  string
 	Source ingest.Source
+	// NormaliserVersion means letters of this version, 0 included; nil means any.
+	NormaliserVersion *uint16
 }
 
 // DeadLetterGroup sums up the letters that one version of the normaliser gave up on for one cause.
@@ -51,6 +48,8 @@ type DeadLetterGroup struct {
 	Letters           int
 	// Oldest and Newest are the first and the last time of death.
 	Oldest, Newest time.Time
+	// Example is the error of the latest letter.
+	Example string
 }
 
 // List returns up to limit letters that filter means, the latest first. It leaves out the bytes (Raw and Request), which can be
@@ -70,16 +69,34 @@ func (d *DeadLetters) List(ctx context.Context, filter DeadLetterFilter, limit i
 	return letters, nil
 }
 
-// Summary returns all letters in groups, the largest first.
-func (d *DeadLetters) Summary(ctx context.Context) ([]DeadLetterGroup, error) {
+// IDs returns the numbers of all letters that filter means, in ascending order. When filter names letters that are not there, or that
+// do not meet the rest of it, the error is fault.NotFound and says which.
+func (d *DeadLetters) IDs(ctx context.Context, filter DeadLetterFilter) ([]int64, error) {
+	var ids []int64
+	err := filter.of(d.db.read(ctx).Table(deadLetterRow{}.TableName())).Order("id").Pluck("id", &ids).Error
+	if err != nil {
+		return nil, fmt.Errorf("find dead letters: %w", classify(err))
+	}
+	if err := filter.missing(ids); err != nil {
+		return nil, fmt.Errorf("find dead letters: %w", err)
+	}
+	return ids, nil
+}
+
+// Summary returns the letters that filter means in groups, the largest first.
+func (d *DeadLetters) Summary(ctx context.Context, filter DeadLetterFilter) ([]DeadLetterGroup, error) {
 	var rows []struct {
 		Class             string
 		NormaliserVersion uint16
 		Letters           int
 		Oldest, Newest    instant
+		Example           string
 	}
-	err := d.db.read(ctx).Raw(`SELECT class, normaliser_version, count(*) AS letters, min(died_at) AS oldest, max(died_at) AS newest
-		FROM dead_letters GROUP BY class, normaliser_version ORDER BY letters DESC, class, normaliser_version`).Scan(&rows).Error
+	sums := filter.of(d.db.read(ctx).Table(deadLetterRow{}.TableName())).Group("class, normaliser_version").Select(
+		"class, normaliser_version, count(*) AS letters, min(died_at) AS oldest, max(died_at) AS newest, max(id) AS latest")
+	err := d.db.read(ctx).Raw(`SELECT sums.*, latest.error AS example FROM (?) AS sums
+		JOIN dead_letters AS latest ON latest.id = sums.latest
+		ORDER BY sums.letters DESC, sums.class, sums.normaliser_version`, sums).Scan(&rows).Error
 	if err != nil {
 		return nil, fmt.Errorf("sum up dead letters: %w", classify(err))
 	}
@@ -87,7 +104,7 @@ func (d *DeadLetters) Summary(ctx context.Context) ([]DeadLetterGroup, error) {
 	for i, row := range rows {
 		groups[i] = DeadLetterGroup{
 			Class: row.Class, NormaliserVersion: row.NormaliserVersion, Letters: row.Letters,
-			Oldest: row.Oldest.Time, Newest: row.Newest.Time,
+			Oldest: row.Oldest.Time, Newest: row.Newest.Time, Example: row.Example,
 		}
 	}
 	return groups, nil
@@ -103,94 +120,7 @@ func (d *DeadLetters) Get(ctx context.Context, id int64) (DeadLetter, error) {
 	return row.letter()
 }
 
-// Retry sends the letters that filter means back into the line and returns how many. In one transaction it puts them into the
-// spool, due now, in batches that encode writes as for the queue, and deletes them; when anything fails, encode included, nothing
-// is moved. Raw and ReceivedAt stay what they were, and the origin becomes ingest.Replay. A letter that several calls mean
-// is moved once.
-func (d *DeadLetters) Retry(
-	ctx context.Context, filter DeadLetterFilter, encode func([]ingest.Envelope) ([]byte, error),
-) (letters int, err error) {
-	err = d.db.write(ctx, func(tx *gorm.DB) error {
-		for {
-			batch, err := nextToRetry(tx, filter)
-			if err != nil || len(batch) == 0 {
-				return err
-			}
-			if err := d.db.retryBatch(tx, batch, encode); err != nil {
-				return err
-			}
-			letters += len(batch)
-		}
-	})
-	if err != nil {
-		return 0, fmt.Errorf("retry dead letters: %w", err)
-	}
-	return letters, nil
-}
-
-// nextToRetry locks and returns the oldest letters that filter means, as many as make a batch.
-func nextToRetry(tx *gorm.DB, filter DeadLetterFilter) ([]deadLetterRow, error) {
-	var sizes []struct {
-		ID        int64
-		SizeBytes int
-	}
-	err := filter.of(tx.Table(deadLetterRow{}.TableName())).Clauses(clause.Locking{Strength: clause.LockingStrengthUpdate}).
-		Select("id, length(payload) + coalesce(length(request), 0) AS size_bytes").Order("id").Limit(retryUpdates).Find(&sizes).Error
-	if err != nil || len(sizes) == 0 {
-		return nil, err
-	}
-	ids, sizeBytes := []int64{sizes[0].ID}, sizes[0].SizeBytes
-	for _, next := range sizes[1:] {
-		if sizeBytes += next.SizeBytes; sizeBytes > retrySizeBytes {
-			break
-		}
-		ids = append(ids, next.ID)
-	}
-	var rows []deadLetterRow
-	err = tx.Select(deadLetterColumns).Where("id IN ?", ids).Order("id").Find(&rows).Error
-	return rows, err
-}
-
-func (db *DB) retryBatch(tx *gorm.DB, rows []deadLetterRow, encode func([]ingest.Envelope) ([]byte, error)) error {
-	ids := make([]int64, len(rows))
-	envelopes := make([]ingest.Envelope, len(rows))
-	oldest := rows[0].ReceivedAt.Time
-	for i := range rows {
-		letter, err := rows[i].letter()
-		if err != nil {
-			return err
-		}
-		ids[i], envelopes[i] = letter.ID, letter.Envelope
-		envelopes[i].Origin = ingest.Replay
-		if letter.Envelope.ReceivedAt.Before(oldest) {
-			oldest = letter.Envelope.ReceivedAt
-		}
-	}
-	payload, err := encode(envelopes)
-	if err != nil {
-		return fmt.Errorf("encode batch: %w", err)
-	}
-	_, err = db.insertSpooled(tx, ingest.Spooled{Payload: payload, Updates: len(rows), OldestAt: oldest})
-	if err != nil {
-		return err
-	}
-	return tx.Where("id IN ?", ids).Delete(&deadLetterRow{}).Error
-}
-
-// Drop deletes the letters of those numbers for good and returns how many there were.
-func (d *DeadLetters) Drop(ctx context.Context, ids []int64) (letters int, err error) {
-	err = d.db.write(ctx, func(tx *gorm.DB) error {
-		dropped := tx.Where("id IN ?", ids).Delete(&deadLetterRow{})
-		letters = int(dropped.RowsAffected)
-		return dropped.Error
-	})
-	if err != nil {
-		return 0, fmt.Errorf("drop dead letters: %w", err)
-	}
-	return letters, nil
-}
-
-func (f DeadLetterFilter) of(tx *gorm.DB) *gorm.DB {
+func (f *DeadLetterFilter) of(tx *gorm.DB) *gorm.DB {
 	if f.IDs != nil {
 		tx = tx.Where("id IN ?", f.IDs)
 	}
@@ -200,7 +130,35 @@ func (f DeadLetterFilter) of(tx *gorm.DB) *gorm.DB {
 	if f.Source != (ingest.Source{}) {
 		tx = tx.Where("source = ?", f.Source.String())
 	}
+	if f.NormaliserVersion != nil {
+		tx = tx.Where("normaliser_version = ?", *f.NormaliserVersion)
+	}
 	return tx
+}
+
+// missingNamed bounds how many letters an error names.
+const missingNamed = 10
+
+// missing returns nil when found, in ascending order, has every letter that f names.
+func (f *DeadLetterFilter) missing(found []int64) error {
+	var names []string
+	absent := 0
+	for _, id := range f.IDs {
+		if _, there := slices.BinarySearch(found, id); there {
+			continue
+		}
+		if absent++; absent <= missingNamed {
+			names = append(names, strconv.FormatInt(id, 10))
+		}
+	}
+	if absent == 0 {
+		return nil
+	}
+	list := strings.Join(names, ", ")
+	if absent > missingNamed {
+		list += fmt.Sprintf(" and %d more", absent-missingNamed)
+	}
+	return fault.As(fault.NotFound, fmt.Errorf("there is no letter %s", list))
 }
 
 // deadLetterNames is the columns of dead_letters without the bytes; deadLetterColumns is all that is read.

@@ -10,3 +10,8 @@ func TestDeadLetters(t *testing.T) {
 	t.Parallel()
 	eachDatabase(t, storetest.DeadLetters)
 }
+
+func TestDeadLetterMoves(t *testing.T) {
+	t.Parallel()
+	eachDatabase(t, storetest.DeadLetterMoves)
+}

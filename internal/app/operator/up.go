@@ -2,6 +2,7 @@ package operator
 
 import (
 	"fmt"
+	"io"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -41,13 +42,13 @@ Settings, from the environment:
 		if err != nil {
 			return err
 		}
-		opts.Terminal = isTerminal(env)
+		opts.Terminal = isTerminal(env.Out)
 		return up.Run(cmd.Context(), cfg, opts, obs.NewLogger(env.Err, cfg.LogLevel, cfg.LogFormat))
 	}
 	return cmd
 }
 
-func isTerminal(env Env) bool {
-	file, ok := env.Out.(*os.File)
+func isTerminal(w io.Writer) bool {
+	file, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(file.Fd()))
 }

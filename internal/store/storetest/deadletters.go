@@ -1,18 +1,12 @@
 package storetest
 
 import (
-	"bytes"
-	"context"
-	"encoding/gob"
-	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/tgfleet/tgfleet/internal/content"
 	"github.com/tgfleet/tgfleet/internal/fault"
@@ -23,19 +17,13 @@ import (
 // DeadLetters checks the repository of the updates that could not be applied.
 func DeadLetters(t *testing.T, open Open) {
 	behaviours{
-		"a letter comes back with its exact bytes":                   letterIsKept,
-		"a letter of no bytes is a letter":                           letterMayBeEmpty,
-		"the list has the latest letters first, without bytes":       lettersAreListed,
-		"a filter means the letters that meet all of it":             lettersAreFiltered,
-		"the summary groups by cause and normaliser":                 lettersAreSummedUp,
-		"retried letters are in the spool and nowhere else":          lettersAreRetried,
-		"retried letters go in batches of bounded size":              lettersGoInBatches,
-		"a retry that fails half way moves nothing":                  retryIsWhole,
-		"a letter that many retry is moved once":                     letterIsRetriedOnce,
-		"a letter that one retries is out of another's reach":        letterIsOutOfReach,
-		"a retried update may die again":                             letterDiesAgain,
-		"dropped letters are gone, and the others stay":              lettersAreDropped,
-		"a letter that is not there is not found, and moves nothing": letterIsNotFound,
+		"a letter comes back with its exact bytes":             letterIsKept,
+		"a letter of no bytes is a letter":                     letterMayBeEmpty,
+		"the list has the latest letters first, without bytes": lettersAreListed,
+		"a filter means the letters that meet all of it":       lettersAreFiltered,
+		"the summary groups by cause and normaliser":           lettersAreSummedUp,
+		"letters that are named and not there are told":        lettersAreMissed,
+		"a letter that is not there is not found":              letterIsNotFound,
 	}.check(t, open)
 }
 
@@ -80,33 +68,6 @@ func idsOfLetters(letters []store.DeadLetter) []int64 {
 	return ids
 }
 
-func encode(envelopes []ingest.Envelope) ([]byte, error) {
-	var payload bytes.Buffer
-	err := gob.NewEncoder(&payload).Encode(envelopes)
-	return payload.Bytes(), err
-}
-
-func decode(t *testing.T, batch ingest.Spooled) (envelopes []ingest.Envelope) {
-	t.Helper()
-	require.NoError(t, gob.NewDecoder(bytes.NewReader(batch.Payload)).Decode(&envelopes))
-	require.Len(t, envelopes, batch.Updates)
-	return envelopes
-}
-
-// spooled returns the envelopes of all batches in the spool that are due, and requires that each batch tells the truth about itself.
-func spooled(t *testing.T, db *store.DB) (envelopes []ingest.Envelope, batches []ingest.Spooled) {
-	t.Helper()
-	batches = claim(t, db.Spool(), 10_000, late)
-	for _, batch := range batches {
-		some := decode(t, batch)
-		oldest := slices.MinFunc(some, func(a, b ingest.Envelope) int { return a.ReceivedAt.Compare(b.ReceivedAt) })
-		require.Equal(t, oldest.ReceivedAt, batch.OldestAt)
-		require.Zero(t, batch.Attempts)
-		envelopes = append(envelopes, some...)
-	}
-	return envelopes, batches
-}
-
 func letterIsKept(t *testing.T, db *store.DB) {
 	want := letter(7)
 	want.Envelope.Source = ingest.Source{Transport: ingest.MTProto, Account: 9_000_000_009}
@@ -128,9 +89,7 @@ func letterMayBeEmpty(t *testing.T, db *store.DB) {
 	got, err := db.DeadLetters().Get(t.Context(), buried[0].ID)
 	require.NoError(t, err)
 	require.Empty(t, got.Envelope.Raw)
-	moved, err := db.DeadLetters().Retry(t.Context(), store.DeadLetterFilter{}, encode)
-	require.NoError(t, err)
-	require.Equal(t, 1, moved)
+	require.Equal(t, 1, retry(t, db.DeadLetters(), store.DeadLetterFilter{}))
 }
 
 func lettersAreListed(t *testing.T, db *store.DB) {
@@ -150,8 +109,10 @@ func lettersAreFiltered(t *testing.T, db *store.DB) {
 	other.Class = "panic"
 	elsewhere := letter(3)
 	elsewhere.Envelope.Source.Account = otherBot
+	elsewhere.NormaliserVersion = 0
 	buried := bury(t, db, letter(1), other, elsewhere)
 	ids := idsOfLetters(buried)
+	none, first := uint16(0), uint16(1)
 	for name, c := range map[string]struct {
 		filter store.DeadLetterFilter
 		want   []int64
@@ -160,189 +121,62 @@ func lettersAreFiltered(t *testing.T, db *store.DB) {
 		"class":         {store.DeadLetterFilter{Class: "syntax"}, []int64{ids[2], ids[0]}},
 		"source":        {store.DeadLetterFilter{Source: other.Envelope.Source}, []int64{ids[1], ids[0]}},
 		"class, source": {store.DeadLetterFilter{Class: "syntax", Source: other.Envelope.Source}, []int64{ids[0]}},
-		"ids":           {store.DeadLetterFilter{IDs: []int64{ids[0], ids[1], 4711}}, []int64{ids[1], ids[0]}},
-		"ids, class":    {store.DeadLetterFilter{IDs: ids, Class: "panic"}, []int64{ids[1]}},
+		"version":       {store.DeadLetterFilter{NormaliserVersion: &first}, []int64{ids[1], ids[0]}},
+		"no version":    {store.DeadLetterFilter{NormaliserVersion: &none}, []int64{ids[2]}},
+		"ids":           {store.DeadLetterFilter{IDs: []int64{ids[0], ids[1]}}, []int64{ids[1], ids[0]}},
+		"ids, class":    {store.DeadLetterFilter{IDs: ids[1:2], Class: "panic"}, []int64{ids[1]}},
 		"no ids":        {store.DeadLetterFilter{IDs: []int64{}}, []int64{}},
 	} {
 		require.Equal(t, c.want, idsOfLetters(listLetters(t, db, c.filter, 10)), name)
+		slices.Reverse(c.want)
+		found, err := db.DeadLetters().IDs(t.Context(), c.filter)
+		require.NoError(t, err, name)
+		require.Equal(t, c.want, found, name)
 	}
-
-	moved, err := db.DeadLetters().Retry(t.Context(), store.DeadLetterFilter{Class: "syntax", Source: other.Envelope.Source}, encode)
-	require.NoError(t, err)
-	require.Equal(t, 1, moved)
-	require.Equal(t, []int64{ids[2], ids[1]}, idsOfLetters(listLetters(t, db, store.DeadLetterFilter{}, 10)))
 }
 
 func lettersAreSummedUp(t *testing.T, db *store.DB) {
-	none, err := db.DeadLetters().Summary(t.Context())
-	require.NoError(t, err)
-	require.Empty(t, none)
+	summary := func(filter store.DeadLetterFilter) []store.DeadLetterGroup {
+		groups, err := db.DeadLetters().Summary(t.Context(), filter)
+		require.NoError(t, err)
+		return groups
+	}
+	require.Empty(t, summary(store.DeadLetterFilter{}))
 
 	of := func(n int, class string, normaliser uint16) ingest.DeadLetter {
 		l := letter(n)
-		l.Class, l.NormaliserVersion = class, normaliser
+		l.Class, l.NormaliserVersion, l.Error = class, normaliser, fmt.Sprint("error ", n)
 		return l
 	}
 	bury(t, db, of(5, "panic", 1), of(2, "panic", 1), of(9, "panic", 2), of(4, "syntax", 1), of(8, "syntax", 1), of(6, "syntax", 1))
-	groups, err := db.DeadLetters().Summary(t.Context())
-	require.NoError(t, err)
 	at := func(n int) time.Time { return letter(n).DiedAt }
-	require.Equal(t, []store.DeadLetterGroup{
-		{Class: "syntax", NormaliserVersion: 1, Letters: 3, Oldest: at(4), Newest: at(8)},
-		{Class: "panic", NormaliserVersion: 1, Letters: 2, Oldest: at(2), Newest: at(5)},
-		{Class: "panic", NormaliserVersion: 2, Letters: 1, Oldest: at(9), Newest: at(9)},
-	}, groups)
+	want := []store.DeadLetterGroup{
+		{Class: "syntax", NormaliserVersion: 1, Letters: 3, Oldest: at(4), Newest: at(8), Example: "error 6"},
+		{Class: "panic", NormaliserVersion: 1, Letters: 2, Oldest: at(2), Newest: at(5), Example: "error 2"},
+		{Class: "panic", NormaliserVersion: 2, Letters: 1, Oldest: at(9), Newest: at(9), Example: "error 9"},
+	}
+	require.Equal(t, want, summary(store.DeadLetterFilter{}))
+	require.Equal(t, want[1:], summary(store.DeadLetterFilter{Class: "panic"}))
 }
 
-func lettersAreRetried(t *testing.T, db *store.DB) {
-	exact := letter(9)
-	exact.Envelope.Raw, exact.Envelope.Request = []byte("\x00\xff{"), []byte{0}
-	buried := bury(t, db, exact, letter(2), letter(3))
-	moved, err := db.DeadLetters().Retry(t.Context(), store.DeadLetterFilter{IDs: idsOfLetters(buried[:2])}, encode)
-	require.NoError(t, err)
-	require.Equal(t, 2, moved)
+func lettersAreMissed(t *testing.T, db *store.DB) {
+	buried := bury(t, db, letter(1), letter(2))
+	_, err := db.DeadLetters().IDs(t.Context(), store.DeadLetterFilter{IDs: []int64{4711, buried[0].ID, 42}})
+	require.Equal(t, fault.NotFound, fault.ClassOf(err))
+	require.ErrorContains(t, err, "there is no letter 4711, 42")
+	_, err = db.DeadLetters().IDs(t.Context(), store.DeadLetterFilter{IDs: idsOfLetters(buried), Class: "panic"})
+	require.ErrorContains(t, err, fmt.Sprintf("there is no letter %d, %d", buried[0].ID, buried[1].ID))
 
-	want := []ingest.Envelope{exact.Envelope, buried[1].Envelope}
-	for i := range want {
-		want[i].Origin = ingest.Replay
+	var many []int64
+	for id := range int64(25) {
+		many = append(many, 1000+id)
 	}
-	envelopes, batches := spooled(t, db)
-	require.Equal(t, want, envelopes)
-	require.Len(t, batches, 1)
-	require.Equal(t, []int64{buried[2].ID}, idsOfLetters(listLetters(t, db, store.DeadLetterFilter{}, 10)))
-}
-
-func lettersGoInBatches(t *testing.T, db *store.DB) {
-	const many = 70
-	batch := content.Batch{}
-	for n := range many {
-		batch.DeadLetters = append(batch.DeadLetters, letter(n))
-	}
-	for n := range 5 {
-		large := letter(many + n)
-		large.Envelope.Raw = []byte(strings.Repeat(string(rune('a'+n)), []int{100, 100, 100, 300, 1}[n]<<10))
-		batch.DeadLetters = append(batch.DeadLetters, large)
-	}
-	_, err := db.Archive().Apply(t.Context(), batch)
-	require.NoError(t, err)
-	moved, err := db.DeadLetters().Retry(t.Context(), store.DeadLetterFilter{}, encode)
-	require.NoError(t, err)
-	require.Equal(t, many+5, moved)
-
-	envelopes, batches := spooled(t, db)
-	require.Len(t, envelopes, many+5)
-	ids := map[string]bool{}
-	for _, env := range envelopes {
-		ids[string(env.Raw)] = true
-	}
-	require.Len(t, ids, many+5)
-	for _, b := range batches {
-		require.LessOrEqual(t, b.Updates, 64)
-		some := decode(t, b)
-		sizeBytes := 0
-		for _, env := range some {
-			sizeBytes += len(env.Raw)
-		}
-		require.True(t, sizeBytes <= 256<<10 || len(some) == 1, "%d updates of %d bytes", len(some), sizeBytes)
-	}
-}
-
-func retryIsWhole(t *testing.T, db *store.DB) {
-	var letters []ingest.DeadLetter
-	for n := range 66 {
-		letters = append(letters, letter(n))
-	}
-	_, err := db.Archive().Apply(t.Context(), content.Batch{DeadLetters: letters})
-	require.NoError(t, err)
-
-	failure, calls := errors.New("no room"), 0
-	moved, err := db.DeadLetters().Retry(t.Context(), store.DeadLetterFilter{}, func(envelopes []ingest.Envelope) ([]byte, error) {
-		calls++
-		if calls == 2 {
-			return nil, failure
-		}
-		return encode(envelopes)
-	})
-	require.ErrorIs(t, err, failure)
-	require.Zero(t, moved)
-	require.Equal(t, 2, calls)
-	require.Len(t, listLetters(t, db, store.DeadLetterFilter{}, 100), 66)
-	envelopes, _ := spooled(t, db)
-	require.Empty(t, envelopes)
-}
-
-func letterIsRetriedOnce(t *testing.T, db *store.DB) {
-	const letters, callers = 200, 4
-	batch := content.Batch{}
-	for n := range letters {
-		batch.DeadLetters = append(batch.DeadLetters, letter(n))
-	}
-	_, err := db.Archive().Apply(t.Context(), batch)
-	require.NoError(t, err)
-
-	moved := make([]int, callers)
-	group, ctx := errgroup.WithContext(t.Context())
-	for i := range callers {
-		group.Go(func() (err error) {
-			moved[i], err = db.DeadLetters().Retry(ctx, store.DeadLetterFilter{Class: "syntax"}, encode)
-			return err
-		})
-	}
-	require.NoError(t, group.Wait())
-	sum := 0
-	for _, n := range moved {
-		sum += n
-	}
-	require.Equal(t, letters, sum)
-	envelopes, _ := spooled(t, db)
-	require.Len(t, envelopes, letters)
-}
-
-func letterIsOutOfReach(t *testing.T, db *store.DB) {
-	bury(t, db, letter(1), letter(2))
-	moved, err := db.DeadLetters().Retry(t.Context(), store.DeadLetterFilter{}, func(envelopes []ingest.Envelope) ([]byte, error) {
-		// The other one waits for this transaction, and here in vain.
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		meanwhile, err := db.DeadLetters().Retry(ctx, store.DeadLetterFilter{}, encode)
-		require.Equal(t, fault.Transient, fault.ClassOf(err))
-		require.Zero(t, meanwhile)
-		return encode(envelopes)
-	})
-	require.NoError(t, err)
-	require.Equal(t, 2, moved)
-	envelopes, _ := spooled(t, db)
-	require.Len(t, envelopes, 2)
-}
-
-func letterDiesAgain(t *testing.T, db *store.DB) {
-	first := bury(t, db, letter(1))
-	moved, err := db.DeadLetters().Retry(t.Context(), store.DeadLetterFilter{}, encode)
-	require.NoError(t, err)
-	require.Equal(t, 1, moved)
-	again := bury(t, db, letter(1))
-	require.Greater(t, again[0].ID, first[0].ID, "a number is never given twice")
-}
-
-func lettersAreDropped(t *testing.T, db *store.DB) {
-	buried := bury(t, db, letter(1), letter(2), letter(3))
-	dropped, err := db.DeadLetters().Drop(t.Context(), nil)
-	require.NoError(t, err)
-	require.Zero(t, dropped)
-	dropped, err = db.DeadLetters().Drop(t.Context(), []int64{buried[0].ID, buried[2].ID, 4711})
-	require.NoError(t, err)
-	require.Equal(t, 2, dropped)
-	require.Equal(t, []int64{buried[1].ID}, idsOfLetters(listLetters(t, db, store.DeadLetterFilter{}, 10)))
-	envelopes, _ := spooled(t, db)
-	require.Empty(t, envelopes)
+	_, err = db.DeadLetters().IDs(t.Context(), store.DeadLetterFilter{IDs: many})
+	require.ErrorContains(t, err, "1008, 1009 and 15 more")
 }
 
 func letterIsNotFound(t *testing.T, db *store.DB) {
-	bury(t, db, letter(1))
 	_, err := db.DeadLetters().Get(t.Context(), 4711)
 	require.Equal(t, fault.NotFound, fault.ClassOf(err))
 	require.ErrorContains(t, err, "4711")
-	moved, err := db.DeadLetters().Retry(t.Context(), store.DeadLetterFilter{IDs: []int64{4711}}, encode)
-	require.NoError(t, err)
-	require.Zero(t, moved)
 }
