@@ -20,7 +20,7 @@ var taskIDText = base32.HexEncoding.WithPadding(base32.NoPadding)
 func newTaskID(since time.Time) string {
 	var id taskID
 	var milliseconds [8]byte
-	binary.BigEndian.PutUint64(milliseconds[:], uint64(max(0, since.UnixMilli()))) //nolint:gosec // it is not negative
+	binary.BigEndian.PutUint64(milliseconds[:], uint64(max(0, since.UnixMilli())))
 	copy(id[:6], milliseconds[2:])
 	_, _ = rand.Read(id[6:]) // it never fails
 	return taskIDText.EncodeToString(id[:])

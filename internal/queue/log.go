@@ -59,28 +59,3 @@ func (l *level) pass() (leftOut int, ok bool) {
 	l.next = now.Add(time.Second)
 	return leftOut, true
 }
-
-// neglectToldEvery is how often a neglect that lasts is told again.
-const neglectToldEvery = time.Minute
-
-// neglect tells when the queues can't be looked after, once a minute while that lasts, and when it has ended. It belongs to one
-// goroutine.
-type neglect struct {
-	log         *slog.Logger
-	since, told time.Time
-}
-
-// note takes in how a look ended.
-func (n *neglect) note(err error) {
-	switch {
-	case err == nil && !n.since.IsZero():
-		n.log.Info("queues looked after again", "after", time.Since(n.since))
-		n.since, n.told = time.Time{}, time.Time{}
-	case err != nil && time.Since(n.told) >= neglectToldEvery:
-		if n.since.IsZero() {
-			n.since = time.Now()
-		}
-		n.told = time.Now()
-		n.log.Warn("queues not looked after", "error", err)
-	}
-}

@@ -164,11 +164,17 @@ func (s *serving) start(handlers context.Context, queue string, concurrency int)
 func (s *serving) care(ctx, handlers context.Context) {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
-	trouble := neglect{log: s.log}
+	var trouble obs.Spell
 	for ctx.Err() == nil {
 		err := s.look(ctx, handlers)
-		if ctx.Err() == nil {
-			trouble.note(err)
+		if ctx.Err() != nil {
+			return
+		}
+		switch tell, lasted := trouble.Note(err != nil); {
+		case tell && err != nil:
+			s.log.Warn("queues not looked after", "error", err)
+		case tell:
+			s.log.Info("queues looked after again", "after", lasted)
 		}
 		select {
 		case <-ctx.Done():

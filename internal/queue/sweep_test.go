@@ -57,28 +57,3 @@ func TestTaskHasLostItsOwnerOnlyAfterLooksInGoodOrder(t *testing.T) {
 		require.NoError(t, client.Del(t.Context(), "asynq:workers", list).Err())
 	}
 }
-
-func TestNeglectIsToldWhenItBeginsAndWhenItEnds(t *testing.T) {
-	t.Parallel()
-	var log lines
-	n := neglect{log: slog.New(slog.NewTextHandler(&log, nil))}
-	n.note(nil)
-	for range 5 {
-		n.note(errStopping)
-	}
-	n.note(nil)
-	n.note(nil)
-	require.Equal(t, 2, log.count, "one line for the beginning, one for the end")
-	n.note(errStopping)
-	n.told = time.Now().Add(-neglectToldEvery)
-	n.note(errStopping)
-	require.Equal(t, 4, log.count, "one more for each minute")
-}
-
-// lines counts the lines of a log.
-type lines struct{ count int }
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.count++
-	return len(p), nil
-}
