@@ -77,6 +77,8 @@ type ChangeSet struct {
 	Chats    []Chat
 	Users    []User
 	Messages []Message
+	// Deletions names messages that are gone, whether or not they were ever seen.
+	Deletions []Deletion
 }
 
 // Update is the ledger's row: the update as it came, and what it is about.

@@ -14,6 +14,14 @@ type MessageKey struct {
 	MessageID MessageID
 }
 
+// Deletion says that a message is gone.
+type Deletion struct {
+	Key                  MessageKey
+	BusinessConnectionID string
+	// DeletedAt is the least time at which the message is known to be gone; the time of receipt where Telegram tells none.
+	DeletedAt time.Time
+}
+
 // MessageKind is what a message mainly is: `text`, a media kind, `service` ...; the words are the Bot API's field names.
 type MessageKind string
 

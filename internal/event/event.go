@@ -24,6 +24,8 @@ const (
 	MessageCreated Type = "message.created"
 	// MessageRevised says that a message was seen with a content that it had not been seen with; the first content included.
 	MessageRevised Type = "message.revised"
+	// MessageDeleted says that a message is gone; it may never have been seen.
+	MessageDeleted Type = "message.deleted"
 )
 
 // Event is one change of state. Delivery is at least once and unordered.
@@ -65,16 +67,44 @@ func OfMessageRevised(m *content.Message, hash content.ContentHash, env *ingest.
 	return ofMessage(MessageRevised, m, env, at, hex.EncodeToString(hash[:]))
 }
 
+// deletionData is the data of the event that a message is gone.
+type deletionData struct {
+	Scope     content.Scope     `json:"scope"`
+	ChatID    content.ChatID    `json:"chat_id"`
+	MessageID content.MessageID `json:"message_id"`
+	DeletedAt int64             `json:"deleted_at"`
+	Origin    string            `json:"origin"`
+}
+
+// OfMessageDeleted returns the event that d's message is gone, told in an update of env's source and origin.
+func OfMessageDeleted(d *content.Deletion, env *ingest.Envelope) Event {
+	return of(MessageDeleted, fact{subject: Subject(d.Key), at: d.DeletedAt, data: deletionData{
+		Scope: d.Key.Scope, ChatID: d.Key.ChatID, MessageID: d.Key.MessageID, DeletedAt: d.DeletedAt.Unix(), Origin: env.Origin.String(),
+	}}, env)
+}
+
 func ofMessage(t Type, m *content.Message, env *ingest.Envelope, at time.Time, hash string) Event {
-	subject := Subject(m.Key)
-	data, err := json.Marshal(messageData{
+	return of(t, fact{subject: Subject(m.Key), detail: hash, at: at, data: messageData{
 		Scope: m.Key.Scope, ChatID: m.Key.ChatID, MessageID: m.Key.MessageID,
 		Date: m.Date.Unix(), ContentHash: hash, Origin: env.Origin.String(),
-	})
+	}}, env)
+}
+
+// fact is what an event tells. Subject and detail name it: there is one event of a type for both.
+type fact struct {
+	subject, detail string
+	at              time.Time
+	data            any
+}
+
+func of(t Type, f fact, env *ingest.Envelope) Event {
+	data, err := json.Marshal(f.data)
 	if err != nil {
-		panic(fmt.Sprintf("event: numbers and hex always marshal: %v", err))
+		panic(fmt.Sprintf("event: numbers, hex and names always marshal: %v", err))
 	}
-	return Event{ID: derivedID(string(t), subject, hash), Type: t, Source: env.Source, Subject: subject, Time: at, Data: data}
+	return Event{
+		ID: derivedID(string(t), f.subject, f.detail), Type: t, Source: env.Source, Subject: f.subject, Time: f.at, Data: data,
+	}
 }
 
 // Subject returns the subject of events about the message that key names.

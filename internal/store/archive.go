@@ -12,47 +12,48 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/tgfleet/tgfleet/internal/content"
+	"github.com/tgfleet/tgfleet/internal/fault"
 )
 
 // Archive keeps what Telegram told. Any number of goroutines and processes may use it at once.
 type Archive struct {
 	db *DB
 
-	insertUpdates    statement[*updateRow]
-	mergeUpdates     statement[*updateRow]
-	insertMessages   statement[*messageRow]
-	mergeMessages    statement[*messageRow]
-	removeMedia      statement[*messageRow]
-	insertMedia      statement[*mediaRow]
-	mergeFiles       statement[*fileRow]
-	insertRevisions  statement[*snapshot]
-	mergeRevisions   statement[*snapshot]
-	insertEvents     statement[*eventRow]
-	insertDeadLetter statement[*letterRow]
-	mergeChats       statement[*content.Chat]
-	mergeUsers       statement[*userRow]
-	removeSpooled    statement[int64]
+	insertUpdates     statement[*updateRow]
+	mergeUpdates      statement[*updateRow]
+	announceMessages  statement[*messageRow]
+	mergeMessages     statement[*messageRow]
+	removeMedia       statement[*messageRow]
+	insertMedia       statement[*mediaRow]
+	mergeFiles        statement[*fileRow]
+	announceRevisions statement[*snapshot]
+	mergeRevisions    statement[*snapshot]
+	insertEvents      statement[*eventRow]
+	insertDeadLetter  statement[*letterRow]
+	mergeChats        statement[*content.Chat]
+	mergeUsers        statement[*userRow]
+	removeSpooled     statement[int64]
 }
 
 // Archive returns the repository of what Telegram told.
 func (db *DB) Archive() *Archive {
 	d := db.dialect
 	return &Archive{
-		db:               db,
-		insertUpdates:    updatesTable.insertNew(d).returning("CAST(day AS text)", "source", "update_id", "hash"),
-		mergeUpdates:     updatesTable.upsert(d),
-		insertMessages:   messagesTable.insertNew(d).returning(messagesTable.key...),
-		mergeMessages:    messagesTable.upsert(d).returning(messagesTable.key...),
-		removeMedia:      remove(d, "media", messagesTable.columns[:len(messagesTable.key)]),
-		insertMedia:      mediaTable.insert(d),
-		mergeFiles:       mediaFilesTable.upsert(d),
-		insertRevisions:  revisionsTable.insertNew(d).returning(revisionsTable.key...),
-		mergeRevisions:   revisionsTable.upsert(d),
-		insertEvents:     eventsTable.insertNew(d),
-		insertDeadLetter: deadLettersTable.insertNew(d),
-		mergeChats:       chatsTable.upsert(d),
-		mergeUsers:       usersTable.upsert(d),
-		removeSpooled:    remove(d, "spool", spoolColumns),
+		db:                db,
+		insertUpdates:     updatesTable.insertNew(d).returning("CAST(day AS text)", "source", "update_id", "hash"),
+		mergeUpdates:      updatesTable.upsert(d),
+		announceMessages:  messagesTable.upsertWhere(d, messageAnnounced).returning(messageResult...),
+		mergeMessages:     messagesTable.upsert(d).returning(messageResult...),
+		removeMedia:       remove(d, "media", messagesTable.columns[:len(messagesTable.key)]),
+		insertMedia:       mediaTable.insert(d),
+		mergeFiles:        mediaFilesTable.upsert(d),
+		announceRevisions: revisionsTable.upsertWhere(d, revisionAnnounced).returning(revisionsTable.key...),
+		mergeRevisions:    revisionsTable.upsert(d),
+		insertEvents:      eventsTable.insertNew(d),
+		insertDeadLetter:  deadLettersTable.insertNew(d),
+		mergeChats:        chatsTable.upsert(d),
+		mergeUsers:        usersTable.upsert(d),
+		removeSpooled:     remove(d, "spool", spoolColumns),
 	}
 }
 
@@ -71,18 +72,22 @@ func (a *Archive) Apply(ctx context.Context, batch content.Batch) (content.Outco
 }
 
 func (a *Archive) apply(ctx context.Context, batch *content.Batch) (content.Outcome, error) {
-	rows, err := fold(batch)
-	if err != nil {
-		return content.Outcome{}, err
+	if err := checkTimes(batch); err != nil {
+		return content.Outcome{}, fault.As(fault.Permanent, err)
 	}
+	updates := foldUpdates(batch)
 	var outcome content.Outcome
-	err = a.db.write(ctx, func(tx *gorm.DB) error {
+	err := a.db.write(ctx, func(tx *gorm.DB) error {
 		w := writer{Archive: a, conn: tx.Statement.ConnPool}
-		if err := w.write(ctx, rows); err != nil {
+		fresh, err := w.writeUpdates(ctx, updates)
+		if err != nil {
+			return err
+		}
+		if err := w.write(ctx, fold(batch, fresh)); err != nil {
 			return err
 		}
 		outcome = w.outcome
-		_, err := a.removeSpooled.exec(ctx, w.conn, batch.SpoolIDs)
+		_, err = a.removeSpooled.exec(ctx, w.conn, batch.SpoolIDs)
 		return err
 	})
 	return outcome, err
@@ -106,12 +111,9 @@ type writer struct {
 	outcome content.Outcome
 }
 
-// write writes rows. All transactions take the tables in this order, and the rows of each in the order of the keys, so that none
-// waits for another in a circle. Chats and users, which most batches share, come last and are locked the shortest.
+// write writes rows, after the ledger's. All transactions take the tables in this order, and the rows of each in the order of the keys,
+// so that none waits for another in a circle. Chats and users, which most batches share, come last and are locked the shortest.
 func (w *writer) write(ctx context.Context, rows *folded) (err error) {
-	if err := w.writeUpdates(ctx, rows.updates); err != nil {
-		return err
-	}
 	created, err := w.writeMessages(ctx, rows.messages)
 	if err != nil {
 		return err
@@ -124,7 +126,7 @@ func (w *writer) write(ctx context.Context, rows *folded) (err error) {
 		return err
 	}
 	w.outcome.Messages, w.outcome.Revisions = len(created), len(revised)
-	if w.outcome.Events, err = w.insertEvents.exec(ctx, w.conn, eventsOf(created, revised)); err != nil {
+	if w.outcome.Events, err = w.insertEvents.exec(ctx, w.conn, eventsOf(created, deletedOf(rows.messages), revised)); err != nil {
 		return err
 	}
 	if w.outcome.DeadLetters, err = w.insertDeadLetter.exec(ctx, w.conn, rows.deadLetters); err != nil {
@@ -137,49 +139,68 @@ func (w *writer) write(ctx context.Context, rows *folded) (err error) {
 	return err
 }
 
-// writeUpdates writes rows into the ledger and counts the new ones.
-func (w *writer) writeUpdates(ctx context.Context, rows []*updateRow) error {
+// writeUpdates writes rows into the ledger and returns the new ones. Events follow from new updates only: those of a repeat left with
+// the first arrival, and what a newer normaliser reads in an old update is no news.
+func (w *writer) writeUpdates(ctx context.Context, rows []*updateRow) (fresh []*updateRow, err error) {
 	fresh, known, err := split(rows, findUpdate, func(scan func(*sql.Rows) error) error {
 		return w.insertUpdates.query(ctx, w.conn, rows, scan)
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	w.outcome.Updates = len(fresh)
 	_, err = w.mergeUpdates.exec(ctx, w.conn, known)
-	return err
+	return fresh, err
 }
 
-// writeMessages writes rows and the media of those that won, and returns the rows of messages that nobody had seen. Who inserts a
-// message has seen it first: nothing else decides.
+// writeMessages writes rows and the media of those that won, and returns the rows of the messages that are announced now. Who inserts a
+// message, or is the first to announce it, does so: nothing else decides.
 func (w *writer) writeMessages(ctx context.Context, rows []*messageRow) (created []*messageRow, err error) {
-	created, known, err := split(rows, findMessage, func(scan func(*sql.Rows) error) error {
-		return w.insertMessages.query(ctx, w.conn, rows, scan)
+	var won []*messageRow
+	find := func(rows []*messageRow, result *sql.Rows) (int, error) {
+		i, version, err := findMessage(rows, result)
+		if err == nil && version == rows[i].newest.Version {
+			won = append(won, rows[i])
+		}
+		return i, err
+	}
+	written, known, err := split(rows, find, func(scan func(*sql.Rows) error) error {
+		return w.announceMessages.query(ctx, w.conn, rows, scan)
 	})
 	if err != nil {
 		return nil, err
 	}
-	updated, _, err := split(known, findMessage, func(scan func(*sql.Rows) error) error {
+	if _, _, err := split(known, find, func(scan func(*sql.Rows) error) error {
 		return w.mergeMessages.query(ctx, w.conn, known, scan)
-	})
-	if err != nil {
+	}); err != nil {
 		return nil, err
+	}
+	for _, row := range written {
+		if row.first != nil {
+			created = append(created, row)
+		}
 	}
 	// The row of the message is locked, so nobody else touches its media meanwhile.
-	if _, err := w.removeMedia.exec(ctx, w.conn, updated); err != nil {
+	slices.SortFunc(won, compareMessages)
+	if _, err := w.removeMedia.exec(ctx, w.conn, won); err != nil {
 		return nil, err
 	}
-	_, err = w.insertMedia.exec(ctx, w.conn, mediaOf(slices.Concat(created, updated)))
+	_, err = w.insertMedia.exec(ctx, w.conn, mediaOf(won))
 	return created, err
 }
 
-// writeRevisions writes rows and returns those whose content nobody had seen. Like messages, they are told by who inserts them.
+// writeRevisions writes rows and returns those that are announced now. Like messages, they are told by who is first.
 func (w *writer) writeRevisions(ctx context.Context, rows []*snapshot) (revised []*snapshot, err error) {
-	revised, known, err := split(rows, findRevision, func(scan func(*sql.Rows) error) error {
-		return w.insertRevisions.query(ctx, w.conn, rows, scan)
+	written, known, err := split(rows, findRevision, func(scan func(*sql.Rows) error) error {
+		return w.announceRevisions.query(ctx, w.conn, rows, scan)
 	})
 	if err != nil {
 		return nil, err
+	}
+	for _, row := range written {
+		if row.announces {
+			revised = append(revised, row)
+		}
 	}
 	_, err = w.mergeRevisions.exec(ctx, w.conn, known)
 	return revised, err
@@ -228,19 +249,24 @@ func findUpdate(rows []*updateRow, result *sql.Rows) (int, error) {
 	return i, nil
 }
 
-func findMessage(rows []*messageRow, result *sql.Rows) (int, error) {
+// messageResult is what the statements that write messages return.
+var messageResult = append(slices.Clone(messagesTable.key), "version")
+
+// findMessage returns the row that result tells of, and the version that the database has of it now.
+func findMessage(rows []*messageRow, result *sql.Rows) (int, content.Version, error) {
 	var scope, chat, message int64
-	if err := result.Scan(&scope, &chat, &message); err != nil {
-		return 0, err
+	var version sql.RawBytes
+	if err := result.Scan(&scope, &chat, &message, &version); err != nil {
+		return 0, "", err
 	}
 	key := content.MessageKey{Scope: content.Scope(scope), ChatID: content.ChatID(chat), MessageID: content.MessageID(message)}
 	i, found := slices.BinarySearchFunc(rows, key, func(row *messageRow, key content.MessageKey) int {
 		return compareKeys(row.newest.Key, key)
 	})
 	if !found {
-		return 0, errKey
+		return 0, "", errKey
 	}
-	return i, nil
+	return i, content.Version(version), nil
 }
 
 func findRevision(rows []*snapshot, result *sql.Rows) (int, error) {

@@ -17,16 +17,14 @@ type Rows struct {
 }
 
 // RowsOf returns the rows that Apply writes for a batch of messages that nobody has seen.
-func RowsOf(batch content.Batch) ([]Rows, error) {
-	f, err := fold(&batch)
-	if err != nil {
-		return nil, err
-	}
+func RowsOf(batch content.Batch) []Rows {
+	updates := foldUpdates(&batch)
+	f := fold(&batch, updates)
 	return []Rows{
-		rowsOf(&updatesTable, f.updates), rowsOf(&messagesTable, f.messages), rowsOf(&mediaTable, mediaOf(f.messages)),
+		rowsOf(&updatesTable, updates), rowsOf(&messagesTable, f.messages), rowsOf(&mediaTable, mediaOf(f.messages)),
 		rowsOf(&mediaFilesTable, f.files), rowsOf(&revisionsTable, f.revisions),
-		rowsOf(&eventsTable, eventsOf(f.messages, f.revisions)), rowsOf(&chatsTable, f.chats), rowsOf(&usersTable, f.users),
-	}, nil
+		rowsOf(&eventsTable, eventsOf(f.messages, nil, f.revisions)), rowsOf(&chatsTable, f.chats), rowsOf(&usersTable, f.users),
+	}
 }
 
 func rowsOf[T any](t *table[T], rows []T) Rows {

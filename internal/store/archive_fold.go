@@ -11,14 +11,12 @@ import (
 
 	"github.com/tgfleet/tgfleet/internal/content"
 	"github.com/tgfleet/tgfleet/internal/event"
-	"github.com/tgfleet/tgfleet/internal/fault"
 	"github.com/tgfleet/tgfleet/internal/ingest"
 )
 
-// folded is a batch as rows: one a key for each table, sorted by key. One statement may not write a key twice, and transactions
-// that lock rows in one order never wait for each other in a circle.
+// folded is a batch as rows, but for the ledger's: one a key for each table, sorted by key. One statement may not write a key twice, and
+// transactions that lock rows in one order never wait for each other in a circle.
 type folded struct {
-	updates     []*updateRow
 	messages    []*messageRow
 	files       []*fileRow
 	revisions   []*snapshot
@@ -44,11 +42,27 @@ type snapshot struct {
 	env      *ingest.Envelope
 	source   string
 	entities string
+	// announces says that the update is new, so that events follow from what it shows.
+	announces bool
 }
 
-// messageRow is a message: its newest snapshot of the batch makes the row, its oldest one the event of its creation.
+// messageRow is a message: its newest snapshot of the batch makes the row, and the oldest one of a new update the event of its creation.
 type messageRow struct {
-	newest, oldest *snapshot
+	// newest is of the empty version when the batch shows only that the message was deleted.
+	newest *snapshot
+	// first is nil when no new update of the batch shows the message.
+	first *snapshot
+	// deletedAt is the zero time when the batch tells of no deletion.
+	deletedAt time.Time
+	// deletion is the first of the new updates that tell of one, nil when none does.
+	deletion *deletion
+}
+
+// deletion is a message's end as one update tells it.
+type deletion struct {
+	*content.Deletion
+	env    *ingest.Envelope
+	source string
 }
 
 // mediaRow is one file of a message.
@@ -97,17 +111,22 @@ type eventRow struct {
 	source string
 }
 
-// fold returns batch as rows. It returns a fault.Permanent error when the batch holds what no table can.
-func fold(batch *content.Batch) (*folded, error) {
-	if err := checkTimes(batch); err != nil {
-		return nil, fault.As(fault.Permanent, err)
+// foldUpdates returns the rows of the ledger, one a key, sorted by key.
+func foldUpdates(batch *content.Batch) []*updateRow {
+	rows := make([]*updateRow, len(batch.Changes))
+	for i := range batch.Changes {
+		rows[i] = newUpdateRow(&batch.Changes[i].Update)
 	}
+	return distinct(rows, compareUpdates, mergeUpdates)
+}
+
+// fold returns batch as rows, but for the ledger's. Of the updates only those in fresh, which is sorted, are new to the ledger.
+func fold(batch *content.Batch, fresh []*updateRow) *folded {
 	f := &folded{}
-	var snapshots []snapshot
 	for i := range batch.Changes {
 		change := &batch.Changes[i]
-		source := change.Update.Envelope.Source.String()
-		f.updates = append(f.updates, newUpdateRow(&change.Update, source))
+		row := newUpdateRow(&change.Update)
+		_, announces := slices.BinarySearchFunc(fresh, row, compareUpdates)
 		for j := range change.Chats {
 			f.chats = append(f.chats, &change.Chats[j])
 		}
@@ -115,27 +134,30 @@ func fold(batch *content.Batch) (*folded, error) {
 			f.users = append(f.users, newUserRow(&change.Users[j]))
 		}
 		for j := range change.Messages {
-			snapshots = append(snapshots, newSnapshot(&change.Messages[j], &change.Update.Envelope, source))
+			f.addSnapshot(newSnapshot(&change.Messages[j], row, announces))
 		}
-	}
-	for i := range snapshots {
-		f.addSnapshot(&snapshots[i])
+		for j := range change.Deletions {
+			f.messages = append(f.messages, newStub(&change.Deletions[j], row, announces))
+		}
 	}
 	for i := range batch.DeadLetters {
 		f.deadLetters = append(f.deadLetters, newLetterRow(&batch.DeadLetters[i]))
 	}
-	f.updates = distinct(f.updates, compareUpdates, mergeUpdates)
 	f.messages = distinct(f.messages, compareMessages, mergeMessages)
 	f.files = distinct(f.files, compareFiles, newerFile)
-	f.revisions = distinct(f.revisions, compareRevisions, olderSnapshot)
+	f.revisions = distinct(f.revisions, compareRevisions, mergeRevisions)
 	f.deadLetters = distinct(f.deadLetters, compareDeadLetters, firstDeadLetter)
 	f.chats = distinct(f.chats, compareChats, newerChat)
 	f.users = distinct(f.users, compareUsers, mergeUsers)
-	return f, nil
+	return f
 }
 
 func (f *folded) addSnapshot(s *snapshot) {
-	f.messages = append(f.messages, &messageRow{newest: s, oldest: s})
+	row := &messageRow{newest: s}
+	if s.announces {
+		row.first = s
+	}
+	f.messages = append(f.messages, row)
 	f.revisions = append(f.revisions, s)
 	for i := range s.Media {
 		if media := &s.Media[i]; media.FileID != "" && media.FileUniqueID != "" {
@@ -158,9 +180,10 @@ func distinct[T any](rows []T, compare func(a, b T) int, merge func(kept, next T
 	return kept
 }
 
-func newUpdateRow(u *content.Update, source string) *updateRow {
+func newUpdateRow(u *content.Update) *updateRow {
 	return &updateRow{
-		day: u.Envelope.ReceivedAt.UTC().Format(time.DateOnly), source: source, hash: u.Hash, arrived: &u.Envelope, read: u,
+		day: u.Envelope.ReceivedAt.UTC().Format(time.DateOnly), source: u.Envelope.Source.String(), hash: u.Hash,
+		arrived: &u.Envelope, read: u,
 	}
 }
 
@@ -182,8 +205,8 @@ func mergeUpdates(kept, next *updateRow) *updateRow {
 	return &merged
 }
 
-func newSnapshot(m *content.Message, env *ingest.Envelope, source string) snapshot {
-	s := snapshot{Message: m, hash: m.ContentHash(), env: env, source: source}
+func newSnapshot(m *content.Message, update *updateRow, announces bool) *snapshot {
+	s := &snapshot{Message: m, hash: m.ContentHash(), env: update.arrived, source: update.source, announces: announces}
 	if len(m.Entities) > 0 {
 		b, err := json.Marshal(m.Entities)
 		if err != nil {
@@ -192,6 +215,18 @@ func newSnapshot(m *content.Message, env *ingest.Envelope, source string) snapsh
 		s.entities = string(b)
 	}
 	return s
+}
+
+// newStub returns the row of a message of which only its deletion is known.
+func newStub(d *content.Deletion, update *updateRow, announces bool) *messageRow {
+	row := &messageRow{
+		newest:    &snapshot{Message: &content.Message{Key: d.Key, BusinessConnectionID: d.BusinessConnectionID}},
+		deletedAt: d.DeletedAt,
+	}
+	if announces {
+		row.deletion = &deletion{Deletion: d, env: update.arrived, source: update.source}
+	}
+	return row
 }
 
 // producedAt is when Telegram produced the snapshot.
@@ -209,22 +244,38 @@ func compareKeys(a, b content.MessageKey) int {
 func compareMessages(a, b *messageRow) int { return compareKeys(a.newest.Key, b.newest.Key) }
 
 func mergeMessages(kept, next *messageRow) *messageRow {
-	merged := &messageRow{newest: kept.newest, oldest: olderSnapshot(kept.oldest, next.oldest)}
+	merged := *kept
 	if next.newest.Version > kept.newest.Version {
 		merged.newest = next.newest
 	}
-	return merged
+	if kept.first == nil || next.first != nil && next.first.Version < kept.first.Version {
+		merged.first = next.first
+	}
+	if kept.deletedAt.IsZero() || !next.deletedAt.IsZero() && next.deletedAt.Before(kept.deletedAt) {
+		merged.deletedAt = next.deletedAt
+	}
+	if kept.deletion == nil || next.deletion != nil && next.deletion.DeletedAt.Before(kept.deletion.DeletedAt) {
+		merged.deletion = next.deletion
+	}
+	return &merged
 }
 
 func compareRevisions(a, b *snapshot) int {
 	return cmp.Or(compareKeys(a.Key, b.Key), bytes.Compare(a.hash[:], b.hash[:]))
 }
 
-func olderSnapshot(kept, next *snapshot) *snapshot {
+// mergeRevisions keeps the older snapshot, and that any of the two announces it.
+func mergeRevisions(kept, next *snapshot) *snapshot {
+	older, other := kept, next
 	if next.Version < kept.Version {
-		return next
+		older, other = next, kept
 	}
-	return kept
+	if other.announces && !older.announces {
+		merged := *older
+		merged.announces = true
+		return &merged
+	}
+	return older
 }
 
 func compareFiles(a, b *fileRow) int {
@@ -278,6 +329,16 @@ func mergeUsers(kept, next *userRow) *userRow {
 	return &merged
 }
 
+// deletedOf returns the rows of messages of whose deletion a new update tells.
+func deletedOf(rows []*messageRow) (deleted []*messageRow) {
+	for _, row := range rows {
+		if row.deletion != nil {
+			deleted = append(deleted, row)
+		}
+	}
+	return deleted
+}
+
 // mediaOf returns the files of the messages in rows.
 func mediaOf(rows []*messageRow) []*mediaRow {
 	var files []*mediaRow
@@ -289,14 +350,17 @@ func mediaOf(rows []*messageRow) []*mediaRow {
 	return files
 }
 
-// eventsOf returns the events of the messages that were seen, and of the contents that they were seen with, for the first time.
-func eventsOf(created []*messageRow, revised []*snapshot) []*eventRow {
-	rows := make([]*eventRow, 0, len(created)+len(revised))
+// eventsOf returns the events of the messages that are announced, of their contents, and of the messages that were deleted.
+func eventsOf(created, deleted []*messageRow, revised []*snapshot) []*eventRow {
+	rows := make([]*eventRow, 0, len(created)+len(deleted)+len(revised))
 	for _, row := range created {
-		rows = append(rows, &eventRow{event.OfMessageCreated(row.oldest.Message, row.oldest.env), row.oldest.source})
+		rows = append(rows, &eventRow{event.OfMessageCreated(row.first.Message, row.first.env), row.first.source})
 	}
 	for _, s := range revised {
 		rows = append(rows, &eventRow{event.OfMessageRevised(s.Message, s.hash, s.env), s.source})
+	}
+	for _, row := range deleted {
+		rows = append(rows, &eventRow{event.OfMessageDeleted(row.deletion.Deletion, row.deletion.env), row.deletion.source})
 	}
 	slices.SortFunc(rows, func(a, b *eventRow) int { return strings.Compare(a.ID, b.ID) })
 	return rows
@@ -312,6 +376,11 @@ func checkTimes(batch *content.Batch) error {
 		for j := range change.Messages {
 			if m := &change.Messages[j]; !holds(m.Date) || !holds(m.EditDate) || !holds(m.Forward.Date) {
 				return fmt.Errorf("update %d: date of a message outside of the years 1 to 9999", change.Update.UpdateID)
+			}
+		}
+		for j := range change.Deletions {
+			if !holds(change.Deletions[j].DeletedAt) {
+				return fmt.Errorf("update %d: date of a deletion outside of the years 1 to 9999", change.Update.UpdateID)
 			}
 		}
 	}

@@ -99,9 +99,18 @@ func (t *table[T]) insertNew(d dialect) statement[T] {
 
 // upsert returns the statement that inserts the rows whose keys are new and brings into the others each group that wins.
 func (t *table[T]) upsert(d dialect) statement[T] {
-	var sets, conditions []string
+	conditions := make([]string, len(t.groups))
+	for i, g := range t.groups {
+		conditions[i] = "(" + g.newer + ")"
+	}
+	return t.upsertWhere(d, strings.Join(conditions, " OR "))
+}
+
+// upsertWhere returns the statement that inserts the rows whose keys are new and brings each group that wins into those of the
+// others that meet condition, which speaks of excluded and the table's row. It locks the row of every key, in the order of the rows.
+func (t *table[T]) upsertWhere(d dialect, condition string) statement[T] {
+	var sets []string
 	for _, g := range t.groups {
-		conditions = append(conditions, "("+g.newer+")")
 		for _, name := range g.columns {
 			cell := "excluded." + name
 			if len(t.groups) > 1 {
@@ -112,7 +121,7 @@ func (t *table[T]) upsert(d dialect) statement[T] {
 	}
 	s := t.insert(d)
 	s.tail = " ON CONFLICT (" + strings.Join(t.key, ", ") + ") DO UPDATE SET " + strings.Join(sets, ", ") +
-		" WHERE " + strings.Join(conditions, " OR ")
+		" WHERE " + condition
 	return s
 }
 

@@ -36,6 +36,17 @@ var updatesTable = table[*updateRow]{
 	},
 }
 
+// A message, or a content of one, is announced by an event once, by the first new update that shows it. What is there before, as a stub or
+// because it was only read again, is not announced yet.
+const (
+	messageAnnounced  = "excluded.announced AND NOT messages.announced"
+	revisionAnnounced = "excluded.announced AND NOT message_revisions.announced"
+)
+
+const goneEarlier = "excluded.deleted_at < messages.deleted_at OR excluded.deleted_at IS NOT NULL AND messages.deleted_at IS NULL"
+
+// messagesTable also takes stubs: messages of which nothing is known but their deletion. Their version is the empty one, older than any
+// snapshot.
 var messagesTable = table[*messageRow]{
 	name: "messages",
 	key:  []string{"scope", "chat_id", "message_id"},
@@ -53,7 +64,7 @@ var messagesTable = table[*messageRow]{
 		{"via_bot_id", ofNumber, func(m *messageRow) any { return numberOrNull(m.newest.ViaBotID) }},
 		{"author_signature", ofText, func(m *messageRow) any { return textOrNull(m.newest.AuthorSignature) }},
 		{"business_connection_id", ofText, func(m *messageRow) any { return textOrNull(m.newest.BusinessConnectionID) }},
-		{"date", ofTime, func(m *messageRow) any { return m.newest.Date }},
+		{"date", ofTime, func(m *messageRow) any { return timeOrNull(m.newest.Date) }},
 		{"edit_date", ofTime, func(m *messageRow) any { return timeOrNull(m.newest.EditDate) }},
 		{"text", ofText, func(m *messageRow) any { return m.newest.Text }},
 		{"entities", ofJSON, func(m *messageRow) any { return textOrNull(m.newest.entities) }},
@@ -69,14 +80,20 @@ var messagesTable = table[*messageRow]{
 		{"forward_message_id", ofNumber, func(m *messageRow) any { return numberOrNull(m.newest.Forward.MessageID) }},
 		{"forward_signature", ofText, func(m *messageRow) any { return textOrNull(m.newest.Forward.AuthorSignature) }},
 		{"is_automatic_forward", ofFlag, func(m *messageRow) any { return m.newest.Forward.IsAutomatic }},
+		{"announced", ofFlag, func(m *messageRow) any { return m.first != nil }},
+		{"deleted_at", ofTime, func(m *messageRow) any { return timeOrNull(m.deletedAt) }},
 	},
-	// deleted_at is absent: content never touches it.
-	groups: []group{{newer: "excluded.version > messages.version", columns: []string{
-		"version", "kind", "normaliser_version", "message_thread_id", "is_topic_message", "from_id", "sender_chat_id", "via_bot_id",
-		"author_signature", "business_connection_id", "date", "edit_date", "text", "entities", "media_group_id", "reply_to_chat_id",
-		"reply_to_message_id", "quote", "forward_origin_type", "forward_date", "forward_from_id", "forward_sender_name",
-		"forward_chat_id", "forward_message_id", "forward_signature", "is_automatic_forward",
-	}}},
+	groups: []group{
+		{newer: "excluded.version > messages.version", columns: []string{
+			"version", "kind", "normaliser_version", "message_thread_id", "is_topic_message", "from_id", "sender_chat_id", "via_bot_id",
+			"author_signature", "business_connection_id", "date", "edit_date", "text", "entities", "media_group_id", "reply_to_chat_id",
+			"reply_to_message_id", "quote", "forward_origin_type", "forward_date", "forward_from_id", "forward_sender_name",
+			"forward_chat_id", "forward_message_id", "forward_signature", "is_automatic_forward",
+		}},
+		{newer: messageAnnounced, columns: []string{"announced"}},
+		// A deletion is only ever set, and the least known time of it counts.
+		{newer: goneEarlier, columns: []string{"deleted_at"}},
+	},
 }
 
 var mediaTable = table[*mediaRow]{
@@ -128,9 +145,13 @@ var revisionsTable = table[*snapshot]{
 		{"kind", ofText, func(s *snapshot) any { return string(s.Kind) }},
 		{"text", ofText, func(s *snapshot) any { return s.Text }},
 		{"entities", ofJSON, func(s *snapshot) any { return textOrNull(s.entities) }},
+		{"announced", ofFlag, func(s *snapshot) any { return s.announces }},
 	},
-	// The hash says that kind, text and entities are the same, but for the order of the entities.
-	groups: []group{{newer: "excluded.version < message_revisions.version", columns: []string{"version", "date", "entities"}}},
+	groups: []group{
+		// The hash says that kind, text and entities are the same, but for the order of the entities.
+		{newer: "excluded.version < message_revisions.version", columns: []string{"version", "date", "entities"}},
+		{newer: revisionAnnounced, columns: []string{"announced"}},
+	},
 }
 
 var eventsTable = table[*eventRow]{

@@ -1,8 +1,8 @@
 // Package botapi normalises the Updates of the Bot API (https://core.telegram.org/bots/api#update), with narrow
 // types of its own that name exactly what the archive keeps.
 //
-// Every update with an id becomes a row of the ledger, of whatever kind it is; message, edited_message,
-// channel_post and edited_channel_post become snapshots of a message, of chats and of users as well. What it does
+// Every update with an id becomes a row of the ledger, of whatever kind it is; messages, posts, edits, business messages and
+// guest messages become snapshots of a message, of chats and of users as well, and deletions name what is gone. What it does
 // not know it passes over: new kinds, new fields, new kinds of content. JSON is read strictly in what it says
 // (names match exactly, ids are 64-bit integers) and mildly in how it is written: of duplicate names the last
 // member counts, whole; U+0000, lone surrogates and invalid UTF-8 are U+FFFD in every stored string, one for each
@@ -37,20 +37,22 @@ func (n *Normaliser) Normalise(env ingest.Envelope) (content.ChangeSet, error) {
 		UpdateID:          u.UpdateID,
 		NormaliserVersion: normalise.Version,
 	}
-	kind, m := u.content()
-	if m == nil {
+	b := builder{update: &row}
+	if kind, m := u.message(); m != nil {
+		row.Kind, row.ChatID = kind, content.ChatID(m.Chat.ID)
+		b.message(m)
+	} else if d := u.DeletedBusinessMessages; d != nil {
+		row.Kind, row.ChatID = kindDeletedBusinessMessages, content.ChatID(d.Chat.ID)
+		b.deletedMessages(d)
+	} else {
 		row.Kind, row.ChatID = u.ledgerOnly()
-		return content.ChangeSet{Update: row}, nil
 	}
-	row.Kind, row.ChatID = kind, content.ChatID(m.Chat.ID)
-	b := builder{update: &row, kind: kind}
-	b.message(m)
 	if b.wrong != "" {
 		return content.ChangeSet{}, &normalise.Rejected{
-			Class: normalise.Malformed, UpdateID: u.UpdateID, Reason: "/" + string(kind) + b.wrong,
+			Class: normalise.Malformed, UpdateID: u.UpdateID, Reason: "/" + string(row.Kind) + b.wrong,
 		}
 	}
-	return content.ChangeSet{Update: row, Chats: b.chats, Users: b.users, Messages: b.messages}, nil
+	return content.ChangeSet{Update: row, Chats: b.chats, Users: b.users, Messages: b.messages, Deletions: b.deletions}, nil
 }
 
 // UpdateID returns the id of the update in raw, as far as it can be read; 0 otherwise.
@@ -61,24 +63,27 @@ func (n *Normaliser) UpdateID(raw []byte) int64 {
 
 // The kinds whose content is normalised.
 const (
-	kindMessage           ingest.Kind = "message"
-	kindEditedMessage     ingest.Kind = "edited_message"
-	kindChannelPost       ingest.Kind = "channel_post"
-	kindEditedChannelPost ingest.Kind = "edited_channel_post"
+	kindMessage                 ingest.Kind = "message"
+	kindEditedMessage           ingest.Kind = "edited_message"
+	kindChannelPost             ingest.Kind = "channel_post"
+	kindEditedChannelPost       ingest.Kind = "edited_channel_post"
+	kindBusinessMessage         ingest.Kind = "business_message"
+	kindEditedBusinessMessage   ingest.Kind = "edited_business_message"
+	kindDeletedBusinessMessages ingest.Kind = "deleted_business_messages"
+	kindGuestMessage            ingest.Kind = "guest_message"
 )
 
 // ledgerKinds are the kinds that are ledger rows only, in Telegram's order.
 var ledgerKinds = []ingest.Kind{
-	"business_connection", "business_message", "edited_business_message", "deleted_business_messages", "guest_message",
-	"message_reaction", "message_reaction_count", "inline_query", "chosen_inline_result", "callback_query", "shipping_query",
+	"business_connection", "message_reaction", "message_reaction_count", "inline_query", "chosen_inline_result", "callback_query", "shipping_query",
 	"pre_checkout_query", "purchased_paid_media", "poll", "poll_answer", "my_chat_member", "chat_member", "chat_join_request",
 	"chat_boost", "removed_chat_boost", "managed_bot", "subscription", "stopped_message_generation",
 }
 
-// content returns the message that the update carries and its kind; nil for every other update. "At most one of the
+// message returns the message that the update carries and its kind; nil for every other update. "At most one of the
 // optional fields can be present in any given update"; should Telegram ever send more, the first in its own order
 // counts and the raw bytes keep the rest.
-func (u *update) content() (ingest.Kind, *message) {
+func (u *update) message() (ingest.Kind, *message) {
 	switch {
 	case u.Message != nil:
 		return kindMessage, u.Message
@@ -88,6 +93,12 @@ func (u *update) content() (ingest.Kind, *message) {
 		return kindChannelPost, u.ChannelPost
 	case u.EditedChannelPost != nil:
 		return kindEditedChannelPost, u.EditedChannelPost
+	case u.BusinessMessage != nil:
+		return kindBusinessMessage, u.BusinessMessage
+	case u.EditedBusinessMessage != nil:
+		return kindEditedBusinessMessage, u.EditedBusinessMessage
+	case u.GuestMessage != nil:
+		return kindGuestMessage, u.GuestMessage
 	default:
 		return "", nil
 	}

@@ -82,11 +82,15 @@ func TestEveryKindAndContentHasAFixture(t *testing.T) {
 			everywhere, inChats, botapi.Marks(),
 			{"new_chat_members", "left_chat_member", "edited_before_delivery", "ephemeral", "unknown_content"},
 		},
-		"edited_message":      {everywhere, inChats, {"without_edit_date"}},
-		"channel_post":        {everywhere, {"signed"}},
-		"edited_channel_post": {everywhere, {"signed", "without_edit_date"}},
-		"unknown_kind":        {{"named_field", "odd_name", "nothing_else", "nulls"}},
-		"several_kinds":       {{"message_and_edited_message", "known_and_unknown"}},
+		"edited_message":            {everywhere, inChats, {"without_edit_date"}},
+		"channel_post":              {everywhere, {"signed"}},
+		"edited_channel_post":       {everywhere, {"signed", "without_edit_date"}},
+		"business_message":          {{"ordinary"}},
+		"edited_business_message":   {{"ordinary"}},
+		"deleted_business_messages": {{"ordinary"}},
+		"guest_message":             {{"ordinary"}},
+		"unknown_kind":              {{"named_field", "odd_name", "nothing_else", "nulls"}},
+		"several_kinds":             {{"message_and_edited_message", "known_and_unknown"}},
 	}
 	for _, kind := range botapi.LedgerKinds() {
 		want[kind] = [][]string{{"ordinary"}}

@@ -197,6 +197,22 @@ func TestAMessageThatCannotBeIsRejected(t *testing.T) {
 	}
 }
 
+func TestADeletionThatCannotBeIsRejected(t *testing.T) {
+	t.Parallel()
+	const chat = `"chat":{"id":5,"type":"private"}`
+	for deletion, reason := range map[string]string{
+		`{"message_ids":[7],` + chat + `}`:                                     "/business_connection_id: want the id of a connection",
+		`{"business_connection_id":"A","message_ids":[7]}`:                     "/chat/id: want the id of a chat",
+		`{"business_connection_id":"A","message_ids":[7,0],` + chat + `}`:      "/message_ids: want positive numbers",
+		`{"business_connection_id":"A","message_ids":["7"],` + chat + `}`:      "/message_ids/0: a JSON string where an integer of 64 bits belongs",
+		`{"business_connection_id":"A","message_ids":{"7":true},` + chat + `}`: "/message_ids: a JSON object where an array belongs",
+	} {
+		got := rejected(t, `{"update_id":31,"deleted_business_messages":`+deletion+`}`)
+		want := "/deleted_business_messages" + reason
+		require.Equal(t, &normalise.Rejected{Class: normalise.Malformed, UpdateID: 31, Reason: want}, got)
+	}
+}
+
 func TestThePathOfAWrongFieldNamesItsKind(t *testing.T) {
 	t.Parallel()
 	require.Equal(t, "/edited_channel_post/date: want a date", rejected(t,

@@ -4,10 +4,10 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"reflect"
+	"strconv"
 	"time"
 
 	"github.com/tgfleet/tgfleet/internal/content"
-	"github.com/tgfleet/tgfleet/internal/ingest"
 	"github.com/tgfleet/tgfleet/internal/normalise"
 )
 
@@ -19,12 +19,12 @@ const lastSecond = 253_402_300_799
 
 // builder gathers what one update says. Everything in it is one snapshot, so everything has one version.
 type builder struct {
-	update   *content.Update
-	kind     ingest.Kind
-	version  content.Version
-	chats    []content.Chat
-	users    []content.User
-	messages []content.Message
+	update    *content.Update
+	version   content.Version
+	chats     []content.Chat
+	users     []content.User
+	messages  []content.Message
+	deletions []content.Deletion
 	// userAt finds users once there are many.
 	userAt map[content.UserID]int
 	// wrong is the path of the first thing that can't be, below the kind's field, and what would be right.
@@ -38,11 +38,13 @@ func (b *builder) reject(path, want string) {
 	}
 }
 
-// message adds m, its chats and its users. A message must say its chat, its id and its date; an ephemeral one, whose
-// id is 0 and whose own number belongs to its receiver, makes no message row yet.
+// message adds m, its chats and its users. A message must say its chat, its id and its date.
 func (b *builder) message(m *message) {
-	ephemeral := m.EphemeralMessageID != 0
-	if m.MessageID < 0 || m.MessageID == 0 && !ephemeral {
+	id := m.MessageID
+	if id == 0 || m.ephemeral() {
+		id = m.EphemeralMessageID
+	}
+	if m.MessageID < 0 || id <= 0 {
 		b.reject("/message_id", "a positive number")
 	}
 	if m.Date == 0 {
@@ -56,7 +58,7 @@ func (b *builder) message(m *message) {
 		Key: content.MessageKey{
 			Scope:     b.scope(m),
 			ChatID:    b.chat(&m.Chat, "/chat"),
-			MessageID: content.MessageID(m.MessageID),
+			MessageID: content.MessageID(id),
 		},
 		Version:              b.version,
 		Kind:                 kind,
@@ -84,8 +86,32 @@ func (b *builder) message(m *message) {
 		b.user(&m.NewChatMembers[i], "/new_chat_members")
 	}
 	b.user(m.LeftChatMember, "/left_chat_member")
-	if !ephemeral {
-		b.messages = []content.Message{out}
+	b.messages = []content.Message{out}
+}
+
+// ephemeral tells whether m is numbered by its ephemeral_message_id: the message_id of such a message is 0.
+func (m *message) ephemeral() bool { return m.EphemeralMessageID != 0 }
+
+// deletedMessages adds that messages of a business account's chat are gone. Telegram does not say since when: it is known from the time
+// of receipt on.
+func (b *builder) deletedMessages(d *deletedMessages) {
+	if d.BusinessConnectionID == "" {
+		b.reject("/business_connection_id", "the id of a connection")
+	}
+	received := b.update.Envelope.ReceivedAt
+	b.version = content.NewVersion(b.undated())
+	chat := b.chat(&d.Chat, "/chat")
+	for _, id := range d.MessageIDs {
+		if id <= 0 {
+			b.reject("/message_ids", "positive numbers")
+		}
+		b.deletions = append(b.deletions, content.Deletion{
+			Key: content.MessageKey{
+				Scope: businessScope(d.BusinessConnectionID), ChatID: chat, MessageID: content.MessageID(id),
+			},
+			BusinessConnectionID: d.BusinessConnectionID,
+			DeletedAt:            received,
+		})
 	}
 }
 
@@ -93,29 +119,45 @@ func (b *builder) message(m *message) {
 // message for the first time after it was edited, and that snapshot is as new as the edit. An edit that tells no
 // edit_date is placed by when it came.
 func (b *builder) stamp(date, editDate time.Time) content.Stamp {
-	env := &b.update.Envelope
-	s := content.Stamp{
-		Date:       date,
-		Source:     env.Source,
-		Sequence:   b.update.UpdateID,
-		Hash:       b.update.Hash,
-		Normaliser: normalise.Version,
-	}
+	s := b.origin()
+	s.Date = date
 	switch {
 	case !editDate.IsZero():
 		s.Date, s.Edit = editDate, true
-	case b.kind == kindEditedMessage || b.kind == kindEditedChannelPost:
-		s.Edit, s.Undated = true, env.ReceivedAt
+	case b.update.Kind == kindEditedMessage || b.update.Kind == kindEditedChannelPost || b.update.Kind == kindEditedBusinessMessage:
+		s.Edit, s.Undated = true, b.update.Envelope.ReceivedAt
 	}
 	return s
 }
 
+// undated is the stamp of what an update of a kind without a date shows: older than all that is dated, so that no clock of ours can
+// overrule Telegram's.
+func (b *builder) undated() content.Stamp {
+	s := b.origin()
+	s.Undated = b.update.Envelope.ReceivedAt
+	return s
+}
+
+// origin is what all stamps of one update share.
+func (b *builder) origin() content.Stamp {
+	return content.Stamp{
+		Source: b.update.Envelope.Source, Sequence: b.update.UpdateID, Hash: b.update.Hash, Normaliser: normalise.Version,
+	}
+}
+
 // scope returns whose numbering m's id belongs to. A message of a business connection "belongs to a chat of the
 // corresponding business account that is independent from any potential bot chat which might share the same
-// identifier".
+// identifier"; an ephemeral one is numbered for whoever received it; and a guest sees a message of a chat that is not
+// the guest's own, through one query.
 func (b *builder) scope(m *message) content.Scope {
-	if m.BusinessConnectionID != "" {
-		return hashedScope("business:" + m.BusinessConnectionID)
+	account := b.update.Envelope.Source.Account
+	switch {
+	case m.BusinessConnectionID != "":
+		return businessScope(m.BusinessConnectionID)
+	case b.update.Kind == kindGuestMessage:
+		return hashedScope("guest:" + m.GuestQueryID)
+	case m.ephemeral():
+		return hashedScope("ephemeral:" + strconv.FormatInt(account, 10))
 	}
 	t := content.ChatType(m.Chat.Type)
 	switch t {
@@ -123,8 +165,11 @@ func (b *builder) scope(m *message) content.Scope {
 	default:
 		t = typeOf(m.Chat.ID)
 	}
-	return content.ScopeOf(t, b.update.Envelope.Source.Account)
+	return content.ScopeOf(t, account)
 }
+
+// businessScope returns the scope of the messages that a business connection shows.
+func businessScope(connectionID string) content.Scope { return hashedScope("business:" + connectionID) }
 
 // hashedScope returns the negative 62-bit hash of name.
 func hashedScope(name string) content.Scope {

@@ -186,11 +186,38 @@ func TestTheLastSecondFitsEveryColumn(t *testing.T) {
 	require.Equal(t, "9999-12-31T23:59:59Z", cs.Messages[0].Date.Format(time.RFC3339))
 }
 
-func TestAnEphemeralMessageMakesNoMessageRow(t *testing.T) {
+func TestMessagesThatShareAnIDHaveScopesOfTheirOwn(t *testing.T) {
 	t.Parallel()
-	cs := accepted(t, messageUpdate(`"ephemeral_message_id":8,"from":{"id":5,"first_name":"Wren"},"text":"psst"`))
-	require.Empty(t, cs.Messages)
-	require.Len(t, cs.Chats, 1)
-	require.Len(t, cs.Users, 1)
-	require.Equal(t, content.ChatID(-1001894420716), cs.Update.ChatID)
+	const chat = `"date":1789345201,"chat":{"id":-1001894420716,"type":"supergroup"}`
+	keys := map[content.MessageKey]string{}
+	for name, update := range map[string]string{
+		"ordinary":            `{"update_id":1,"message":{"message_id":7,` + chat + `}}`,
+		"ephemeral":           `{"update_id":1,"message":{"message_id":0,"ephemeral_message_id":7,` + chat + `}}`,
+		"business":            `{"update_id":1,"business_message":{"message_id":7,"business_connection_id":"A",` + chat + `}}`,
+		"of another business": `{"update_id":1,"business_message":{"message_id":7,"business_connection_id":"B",` + chat + `}}`,
+		"guest":               `{"update_id":1,"guest_message":{"message_id":7,"guest_query_id":"A",` + chat + `}}`,
+		"of another query":    `{"update_id":1,"guest_message":{"message_id":7,"guest_query_id":"B",` + chat + `}}`,
+	} {
+		cs := accepted(t, update)
+		require.Len(t, cs.Messages, 1, name)
+		key := cs.Messages[0].Key
+		require.Equal(t, content.MessageID(7), key.MessageID, name)
+		require.Equal(t, content.ChatID(-1001894420716), key.ChatID, name)
+		require.LessOrEqual(t, key.Scope, content.ScopeShared, name)
+		require.NotContains(t, keys, key, name)
+		keys[key] = name
+	}
+}
+
+func TestADeletionNamesTheMessagesThatTheConnectionShowed(t *testing.T) {
+	t.Parallel()
+	const chat = `"business_connection_id":"A","chat":{"id":5,"type":"private","first_name":"Wren"}`
+	shown := accepted(t, `{"update_id":1,"business_message":{"message_id":7,"date":1789345201,`+chat+`}}`)
+	gone := accepted(t, `{"update_id":2,"deleted_business_messages":{"message_ids":[7,9],`+chat+`}}`)
+	require.Empty(t, gone.Messages)
+	require.Len(t, gone.Deletions, 2)
+	require.Equal(t, shown.Messages[0].Key, gone.Deletions[0].Key)
+	require.Equal(t, gone.Update.Envelope.ReceivedAt, gone.Deletions[0].DeletedAt)
+	require.Equal(t, content.ChatID(5), gone.Update.ChatID)
+	require.Less(t, gone.Chats[0].Version, shown.Chats[0].Version, "what is dated knows the chat better")
 }

@@ -11,12 +11,23 @@ import (
 // update is an Update. Others keeps the members with no field of their own: the kinds that are ledger rows only,
 // and the kinds that nobody here knows yet.
 type update struct {
-	UpdateID          int64          `json:"update_id"`
-	Message           *message       `json:"message"`
-	EditedMessage     *message       `json:"edited_message"`
-	ChannelPost       *message       `json:"channel_post"`
-	EditedChannelPost *message       `json:"edited_channel_post"`
-	Others            jsontext.Value `json:",embed"`
+	UpdateID                int64            `json:"update_id"`
+	Message                 *message         `json:"message"`
+	EditedMessage           *message         `json:"edited_message"`
+	ChannelPost             *message         `json:"channel_post"`
+	EditedChannelPost       *message         `json:"edited_channel_post"`
+	BusinessMessage         *message         `json:"business_message"`
+	EditedBusinessMessage   *message         `json:"edited_business_message"`
+	DeletedBusinessMessages *deletedMessages `json:"deleted_business_messages"`
+	GuestMessage            *message         `json:"guest_message"`
+	Others                  jsontext.Value   `json:",embed"`
+}
+
+// deletedMessages is a BusinessMessagesDeleted.
+type deletedMessages struct {
+	BusinessConnectionID string  `json:"business_connection_id"`
+	Chat                 chat    `json:"chat"`
+	MessageIDs           []int64 `json:"message_ids"`
 }
 
 type message struct {
@@ -25,6 +36,7 @@ type message struct {
 	From                 *user          `json:"from"`
 	SenderChat           *chat          `json:"sender_chat"`
 	EphemeralMessageID   int64          `json:"ephemeral_message_id"`
+	GuestQueryID         string         `json:"guest_query_id"`
 	Date                 int64          `json:"date"`
 	BusinessConnectionID string         `json:"business_connection_id"`
 	Chat                 chat           `json:"chat"`

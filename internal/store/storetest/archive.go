@@ -32,6 +32,8 @@ func Archive(t *testing.T, open OpenSQL) {
 		"a newer snapshot of a message wins, whatever comes first":      newerMessageWins,
 		"two snapshots of a message in one batch make one row":          messagesFold,
 		"a deletion survives every snapshot":                            deletionStays,
+		"a deletion may come before its message":                        deletionMayComeFirst,
+		"reading an update again is no news":                            rereadingIsNoNews,
 		"a message without media stays without":                         mediaLess,
 		"the media of the winning snapshot replace the others":          mediaAreReplaced,
 		"a file is known to each account by its newest id":              filesBelongToAccounts,
@@ -205,10 +207,11 @@ func failureLeavesNothing(t *testing.T, a *archive) {
 func impossibleTimes(t *testing.T, a *archive) {
 	tooLate := time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)
 	for name, spoil := range map[string]func(b *content.Batch){
-		"receipt": func(b *content.Batch) { b.Changes[0].Update.Envelope.ReceivedAt = tooLate },
-		"date":    func(b *content.Batch) { b.Changes[0].Messages[0].Date = time.Unix(1<<60, 0) },
-		"edit":    func(b *content.Batch) { b.Changes[0].Messages[0].EditDate = tooLate },
-		"forward": func(b *content.Batch) { b.Changes[0].Messages[0].Forward.Date = time.Unix(-1<<60, 0) },
+		"receipt":  func(b *content.Batch) { b.Changes[0].Update.Envelope.ReceivedAt = tooLate },
+		"date":     func(b *content.Batch) { b.Changes[0].Messages[0].Date = time.Unix(1<<60, 0) },
+		"edit":     func(b *content.Batch) { b.Changes[0].Messages[0].EditDate = tooLate },
+		"forward":  func(b *content.Batch) { b.Changes[0].Messages[0].Forward.Date = time.Unix(-1<<60, 0) },
+		"deletion": func(b *content.Batch) { b.Changes[0].Deletions = []content.Deletion{{DeletedAt: tooLate}} },
 		"death": func(b *content.Batch) {
 			b.DeadLetters = []ingest.DeadLetter{{Envelope: b.Changes[0].Update.Envelope, DiedAt: tooLate}}
 		},

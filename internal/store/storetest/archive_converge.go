@@ -128,6 +128,9 @@ func histories(least, most int) *rapid.Generator[[]content.ChangeSet] {
 		for i, s := range drawn {
 			if s.again && i > 0 {
 				original := s.which % i
+				for drawn[original].again && original > 0 {
+					original = drawn[original].which % original
+				}
 				changes = append(changes, s.repeat(&drawn[original], int64(original)))
 				continue
 			}
@@ -145,6 +148,7 @@ type step struct {
 	language bool
 	again    bool
 	reread   bool
+	deletes  bool
 }
 
 func drawStep(t *rapid.T) step {
@@ -153,7 +157,7 @@ func drawStep(t *rapid.T) step {
 		bot: below(2, "bot"), chat: below(4, "chat"), message: below(3, "message"), user: below(4, "user"), at: below(5, "at"),
 		edit: max(0, below(12, "edit")-4), text: below(3, "text"), arrival: below(3, "arrival"), which: below(1000, "which"),
 		media: rapid.SliceOfN(rapid.IntRange(0, 3), 0, 2).Draw(t, "media"), language: rapid.Bool().Draw(t, "language"),
-		again: below(5, "again") == 0, reread: rapid.Bool().Draw(t, "reread"),
+		again: below(5, "again") == 0, reread: rapid.Bool().Draw(t, "reread"), deletes: below(6, "deletes") == 0,
 	}
 }
 
@@ -202,6 +206,10 @@ func (s *step) show(change *content.ChangeSet) {
 	if s.language {
 		user.LanguageVersion, user.LanguageCode = version, fmt.Sprint(change.Update.UpdateID)
 	}
+	if s.deletes {
+		change.Deletions = []content.Deletion{{Key: m.Key, DeletedAt: stamp.Date}}
+		return
+	}
 	change.Messages = []content.Message{m}
 	change.Users = []content.User{user}
 	change.Chats = []content.Chat{{ID: chatIDs[s.chat], Version: version, Type: chatTypes[s.chat], Title: text}}
@@ -210,8 +218,9 @@ func (s *step) show(change *content.ChangeSet) {
 // repeat returns the original step as it comes another time: later, or from the ledger and read by a newer normaliser.
 func (s *step) repeat(original *step, id int64) content.ChangeSet {
 	change := original.change(id)
-	change.Update.Envelope.ReceivedAt = change.Update.Envelope.ReceivedAt.Add(time.Duration(s.arrival) * time.Hour)
-	if s.reread {
+	if !s.reread {
+		change.Update.Envelope.ReceivedAt = change.Update.Envelope.ReceivedAt.Add(time.Duration(s.arrival) * time.Hour)
+	} else {
 		change.Update.Envelope.Origin = ingest.Replay
 		change.Update.NormaliserVersion = 2
 		original.show(&change)
@@ -227,6 +236,19 @@ func (a *archive) inOrder(t require.TestingT, history []content.ChangeSet) {
 	}
 }
 
+// waves divides changes into those that come from outside and those that are read again, which is never before the first time.
+func waves(changes []content.ChangeSet) [2][]content.ChangeSet {
+	var divided [2][]content.ChangeSet
+	for _, change := range changes {
+		wave := 0
+		if change.Update.NormaliserVersion > 1 {
+			wave = 1
+		}
+		divided[wave] = append(divided[wave], change)
+	}
+	return divided
+}
+
 func convergesInAnyOrder(t *testing.T, a *archive) {
 	a.hurry(t)
 	rapid.Check(t, func(t *rapid.T) {
@@ -236,11 +258,13 @@ func convergesInAnyOrder(t *testing.T, a *archive) {
 		want := a.dump(t)
 		a.clear(t)
 		order := rapid.Permutation(append(slices.Clone(history), history[:len(history)/2]...)).Draw(t, "order")
-		for len(order) > 0 {
-			n := rapid.IntRange(1, len(order)).Draw(t, "cut")
-			_, err := a.Apply(context.Background(), content.Batch{Changes: order[:n]})
-			require.NoError(t, err)
-			order = order[n:]
+		for _, wave := range waves(order) {
+			for len(wave) > 0 {
+				n := rapid.IntRange(1, len(wave)).Draw(t, "cut")
+				_, err := a.Apply(context.Background(), content.Batch{Changes: wave[:n]})
+				require.NoError(t, err)
+				wave = wave[n:]
+			}
 		}
 		requireSame(t, want, a.dump(t))
 	})
@@ -255,23 +279,25 @@ func convergesWithManyWriters(t *testing.T, open OpenSQL) {
 	once.inOrder(t, history)
 
 	many := openArchive(t, open)
-	var group errgroup.Group
-	for w := range writers {
-		random := rand.New(rand.NewPCG(uint64(seed), uint64(w)))
-		order := slices.Clone(history)
-		random.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
-		group.Go(func() error {
-			for len(order) > 0 {
-				n := min(len(order), 1+random.IntN(60))
-				if _, err := many.Apply(t.Context(), content.Batch{Changes: order[:n]}); err != nil {
-					return err
+	for _, wave := range waves(history) {
+		var group errgroup.Group
+		for w := range writers {
+			random := rand.New(rand.NewPCG(uint64(seed), uint64(w)))
+			order := slices.Clone(wave)
+			random.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
+			group.Go(func() error {
+				for len(order) > 0 {
+					n := min(len(order), 1+random.IntN(60))
+					if _, err := many.Apply(t.Context(), content.Batch{Changes: order[:n]}); err != nil {
+						return err
+					}
+					order = order[n:]
 				}
-				order = order[n:]
-			}
-			return nil
-		})
+				return nil
+			})
+		}
+		require.NoError(t, group.Wait())
 	}
-	require.NoError(t, group.Wait())
 	requireSame(t, once.dump(t), many.dump(t))
 }
 

@@ -188,18 +188,76 @@ func messagesFold(t *testing.T, a *archive) {
 	require.Equal(t, "c", a.text(t))
 }
 
-func deletionStays(t *testing.T, a *archive) {
-	a.apply(t, post(1, 0, "a"))
-	a.exec(t, "UPDATE messages SET deleted_at = '2026-03-01 12:00:00.000000+00:00'")
-	a.apply(t, post(2, 5, "b"))
-	var text string
-	var deleted time.Time
-	a.row(t, "SELECT text, deleted_at FROM messages", &text, &deleted)
-	require.Equal(t, "b", text)
-	require.WithinDuration(t, time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), deleted, 0)
+// deleted returns the change set of an update that says, seconds after the message was sent, that it is gone.
+func deleted(id int64, seconds int) content.ChangeSet {
+	change := update(id)
+	change.Deletions = []content.Deletion{{
+		Key:       content.MessageKey{Scope: content.ScopeShared, ChatID: someChat, MessageID: someMessage},
+		DeletedAt: sent.Add(time.Duration(seconds) * time.Second),
+	}}
+	return change
 }
 
-// files returns the files of all messages in their order.
+func (a *archive) requireDeleted(t *testing.T, text string, seconds int) {
+	t.Helper()
+	var got string
+	var at time.Time
+	a.row(t, "SELECT text, deleted_at FROM messages", &got, &at)
+	require.Equal(t, text, got)
+	require.WithinDuration(t, sent.Add(time.Duration(seconds)*time.Second), at, 0)
+}
+
+func deletionStays(t *testing.T, a *archive) {
+	a.apply(t, photo(1, 0, file("f")))
+	require.Equal(t, content.Outcome{Updates: 1, Events: 1}, a.apply(t, deleted(2, 60)))
+	a.requireDeleted(t, "", 60)
+	require.Equal(t, 1, a.count(t, "media"), "the content stays")
+	a.apply(t, post(3, 5, "b"))
+	a.requireDeleted(t, "b", 60)
+	require.Equal(t, content.Outcome{Updates: 2}, a.apply(t, deleted(4, 30), deleted(5, 90)), "it is told once")
+	a.requireDeleted(t, "b", 30)
+}
+
+func deletionMayComeFirst(t *testing.T, a *archive) {
+	require.Equal(t, content.Outcome{Updates: 1, Events: 1}, a.apply(t, deleted(1, 60)), "nobody has seen the message")
+	var version []byte
+	var date *time.Time
+	a.row(t, "SELECT version, date FROM messages", &version, &date)
+	require.Empty(t, version)
+	require.Nil(t, date)
+	require.Equal(t, content.Outcome{Updates: 1, Messages: 1, Revisions: 1, Events: 2}, a.apply(t, photo(2, 0, file("f"))))
+	a.requireDeleted(t, "", 60)
+	require.Equal(t, 1, a.count(t, "media"))
+	require.Equal(t, []string{
+		"message.created messages/0/-1001234567890/77", "message.deleted messages/0/-1001234567890/77",
+		"message.revised messages/0/-1001234567890/77",
+	}, a.events(t))
+}
+
+func rereadingIsNoNews(t *testing.T, a *archive) {
+	old, better := post(1, 0, "half"), post(1, 0, "whole")
+	better.Update.NormaliserVersion, better.Messages[0].NormaliserVersion = 2, 2
+	better.Messages[0].Version = version(&better, 0)
+	better.Update.Envelope.Origin = ingest.Replay
+	unread := update(2)
+	read := photo(2, 9, file("f"))
+	read.Messages[0].Key.MessageID++
+	read.Update.NormaliserVersion = 2
+	require.Equal(t, 2, a.apply(t, old, unread).Events)
+	require.Equal(t, content.Outcome{}, a.apply(t, better, read), "what is read in an old update is kept, and not told")
+	var text string
+	a.row(t, "SELECT text FROM messages WHERE kind = 'text'", &text)
+	require.Equal(t, "whole", text)
+	require.Equal(t, 2, a.count(t, "messages"))
+	require.Equal(t, 3, a.count(t, "message_revisions"))
+	require.Equal(t, 2, a.count(t, "platform_events"))
+
+	fresh := photo(3, 9, file("g"))
+	fresh.Messages[0].Key.MessageID++
+	require.Equal(t, content.Outcome{Updates: 1, Messages: 1, Revisions: 1, Events: 2}, a.apply(t, fresh), "the first new update tells")
+	require.Equal(t, 1, a.count(t, "media"))
+}
+
 func (a *archive) files(t *testing.T) (files []string) {
 	t.Helper()
 	a.each(t, "SELECT file_unique_id FROM media ORDER BY scope, chat_id, message_id, ordinal", func(scan func(...any) error) error {
