@@ -33,7 +33,6 @@ type settleMetrics struct {
 	commitSize  prometheus.Histogram
 	commitTime  *prometheus.HistogramVec
 	age         prometheus.Histogram
-	retried     lately
 }
 
 func newSettleMetrics(reg prometheus.Registerer) *settleMetrics {
@@ -66,17 +65,14 @@ func newSettleMetrics(reg prometheus.Registerer) *settleMetrics {
 	}
 	m.startAtZero()
 	reg.MustRegister(m.batches, m.kinds, m.updates, m.deadLetters, m.messages, m.revisions, m.events, m.commitSize,
-		m.commitTime, m.age, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "tgfleet_archive_retry_oldest_age_seconds",
-			Help: "Age of the oldest update that this worker has put off for a later try in the last minute or two; 0 when none.",
-		}, func() float64 { return m.retried.age().Seconds() }))
+		m.commitTime, m.age)
 	return m
 }
 
 // startAtZero makes every series.
 func (m *settleMetrics) startAtZero() {
 	for _, origin := range []from{fromQueue, fromSpool} {
-		for _, r := range []result{resultCommitted, resultCut, resultBuried, resultRetried} {
+		for _, r := range []result{resultCommitted, resultCut, resultAlone, resultBuried, resultRetried} {
 			m.batches.WithLabelValues(string(origin), string(r))
 		}
 	}
@@ -87,7 +83,7 @@ func (m *settleMetrics) startAtZero() {
 	for _, newness := range []string{newUpdate, repeatedUpdate} {
 		m.updates.WithLabelValues(newness)
 	}
-	for _, class := range append([]string{classUndecodable, classRefused, classRepeated}, normalise.Classes...) {
+	for _, class := range append([]string{classUndecodable, classRefused, classRepeated, classCrashed}, normalise.Classes...) {
 		m.deadLetters.WithLabelValues(class)
 	}
 	for _, end := range []string{commitDone, commitTransient, commitPermanent, commitUnclassified} {
@@ -129,17 +125,6 @@ func endOf(err error) string {
 		return commitPermanent
 	default:
 		return commitUnclassified
-	}
-}
-
-// finished counts one batch.
-func (m *settleMetrics) finished(w work, r result) {
-	m.batches.WithLabelValues(string(w.from), string(r)).Inc()
-	if r != resultRetried {
-		return
-	}
-	for i := range w.envelopes {
-		m.retried.note(w.envelopes[i].ReceivedAt)
 	}
 }
 

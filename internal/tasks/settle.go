@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/tgfleet/tgfleet/internal/accept/batch"
 	"github.com/tgfleet/tgfleet/internal/content"
@@ -35,6 +36,7 @@ const (
 	classUndecodable = "undecodable_batch"
 	classRefused     = "refused_by_database"
 	classRepeated    = "failed_repeatedly"
+	classCrashed     = "crashed_worker"
 )
 
 // result is what became of a batch; it is the value of a label and of a log key.
@@ -45,6 +47,8 @@ const (
 	// resultCut batches are settled too, some of their updates as dead letters.
 	resultCut    result = "cut"
 	resultBuried result = "buried"
+	// resultAlone batches were settled one update at a time, because workers had died over them.
+	resultAlone result = "alone"
 	// resultRetried batches come back.
 	resultRetried result = "retried"
 )
@@ -79,14 +83,18 @@ type Settler struct {
 	log        *slog.Logger
 	metrics    *settleMetrics
 	commits    *groupcommit.Group[content.Batch]
-	outage     outage
+	// room lets one who must be alone in by himself, and all others together.
+	room   *semaphore.Weighted
+	outage outage
+	// open opens a payload.
+	open func(payload []byte) (batch.Batch, error)
 }
 
 // NewSettler returns a settler.
 func NewSettler(cfg SettlerConfig) *Settler {
 	s := &Settler{
 		archive: cfg.Archive, normaliser: cfg.Normaliser, log: cfg.Log,
-		metrics: newSettleMetrics(cfg.Registerer),
+		metrics: newSettleMetrics(cfg.Registerer), room: semaphore.NewWeighted(everyone), open: batch.Decode,
 	}
 	s.commits = groupcommit.New(groupcommit.Config[content.Batch]{
 		Write:         s.commitTogether,
@@ -113,7 +121,12 @@ const (
 
 // work is one batch to be settled, whichever way it came.
 type work struct {
-	from      from
+	from    from
+	payload []byte
+	// crashes counts the workers that died with this batch in hand, and traces are what they left.
+	crashes int
+	traces  traces
+	// envelopes are what payload holds, once it has been opened.
 	envelopes []ingest.Envelope
 	// spoolIDs names the rows of the spool that hold the same envelopes.
 	spoolIDs []int64
@@ -124,11 +137,28 @@ type work struct {
 // settle returns nil once every update of w is committed or dead, and otherwise an error that makes w come back.
 func (s *Settler) settle(ctx context.Context, w work) error {
 	start := time.Now()
+	way := s.settleTogether
+	if w.crashes >= suspectFrom {
+		way = s.settleAlone
+	}
+	done, err := way(ctx, &w)
+	return s.finish(ctx, w, done, start, err)
+}
+
+// settleTogether settles a batch in a transaction that it shares with others, and by itself only if that fails.
+func (s *Settler) settleTogether(ctx context.Context, w *work) (finished, error) {
+	if err := s.room.Acquire(ctx, 1); err != nil {
+		return finished{}, fmt.Errorf("wait for a suspect batch: %w", err)
+	}
+	defer s.room.Release(1)
+	if err := s.openBatch(w); err != nil {
+		return s.bury(ctx, w, undecodable(w.payload, err))
+	}
 	b := s.normalise(w)
 	done := finished{result: resultCommitted, dead: len(b.DeadLetters)}
 	err := s.commits.Do(ctx, b)
 	if err != nil {
-		alone := surgery{s: s, w: w}
+		alone := surgery{s: s, w: *w}
 		var cut bool
 		if cut, err = alone.needed(ctx, err); cut {
 			done.result = resultCut
@@ -136,16 +166,26 @@ func (s *Settler) settle(ctx context.Context, w work) error {
 		}
 		done.dead += alone.dead
 	}
-	if err != nil {
-		done.result, err = resultRetried, s.retry(err)
-	}
-	done.took, done.err = time.Since(start), err
-	s.finish(ctx, w, done)
-	return err
+	return done, err
+}
+
+// openBatch opens the payload of w.
+func (s *Settler) openBatch(w *work) error {
+	return groupcommit.Guard(func() error {
+		b, err := s.open(w.payload)
+		if err != nil {
+			return err
+		}
+		w.envelopes = b.Envelopes
+		if b.SpoolID != 0 {
+			w.spoolIDs = append(w.spoolIDs, b.SpoolID)
+		}
+		return nil
+	})
 }
 
 // normalise turns each envelope of w into changes or into a dead letter.
-func (s *Settler) normalise(w work) content.Batch {
+func (s *Settler) normalise(w *work) content.Batch {
 	b := content.Batch{Changes: make([]content.ChangeSet, 0, len(w.envelopes)), SpoolIDs: w.spoolIDs}
 	for i := range w.envelopes {
 		s.normaliseInto(&b, w.envelopes[i])
@@ -168,7 +208,7 @@ func (s *Settler) normaliseInto(b *content.Batch, env ingest.Envelope) {
 
 // reopenInto tries again to open a batch that came back from the dead letters.
 func (s *Settler) reopenInto(b *content.Batch, env ingest.Envelope) {
-	opened, err := batch.Decode(env.Raw)
+	opened, err := s.open(env.Raw)
 	if err != nil {
 		letter := undecodable(env.Raw, err)
 		letter.DiedAt, letter.Envelope.ReceivedAt = time.Now(), env.ReceivedAt
@@ -227,16 +267,11 @@ func (s *Settler) commit(ctx context.Context, b content.Batch) error {
 }
 
 // bury commits letter in place of w's updates, which nobody can read.
-func (s *Settler) bury(ctx context.Context, w work, letter ingest.DeadLetter) error {
-	start := time.Now()
-	letter.DiedAt, letter.Envelope.ReceivedAt = start, start
+func (s *Settler) bury(ctx context.Context, w *work, letter ingest.DeadLetter) (finished, error) {
+	letter.DiedAt = time.Now()
+	letter.Envelope.ReceivedAt = letter.DiedAt
 	err := s.commit(ctx, content.Batch{DeadLetters: []ingest.DeadLetter{letter}, SpoolIDs: w.spoolIDs})
-	result := resultBuried
-	if err != nil {
-		result, err = resultRetried, s.retry(err)
-	}
-	s.finish(ctx, w, finished{result: result, dead: 1, took: time.Since(start), err: err})
-	return err
+	return finished{result: resultBuried, dead: 1}, err
 }
 
 // finished is how the work on a batch ended.
@@ -247,15 +282,27 @@ type finished struct {
 	err    error
 }
 
-// finish counts a batch and writes its one wide line.
-func (s *Settler) finish(ctx context.Context, w work, f finished) {
-	s.metrics.finished(w, f.result)
+// finish ends the work on w, which returned err: it returns the error that makes w come back, counts the batch and writes its one
+// wide line.
+func (s *Settler) finish(ctx context.Context, w work, f finished, start time.Time, err error) error {
+	if err != nil {
+		f.result, f.err = resultRetried, s.retry(err)
+	}
+	f.took = time.Since(start)
+	s.tell(ctx, w, f)
+	return f.err
+}
+
+// tell counts a batch and writes its line.
+func (s *Settler) tell(ctx context.Context, w work, f finished) {
+	s.metrics.batches.WithLabelValues(string(w.from), string(f.result)).Inc()
 	level := slog.LevelInfo
 	attrs := []slog.Attr{
 		slog.String("from", string(w.from)),
 		slog.String("result", string(f.result)),
 		slog.Int("updates", len(w.envelopes)),
 		slog.Int("dead", f.dead),
+		slog.Int("crashes", w.crashes),
 		slog.Duration("duration", f.took),
 	}
 	if len(w.envelopes) > 0 {

@@ -3,13 +3,15 @@ package tasks
 import (
 	"context"
 	"log/slog"
+	"maps"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/tgfleet/tgfleet/internal/accept/batch"
 	"github.com/tgfleet/tgfleet/internal/fault"
 	"github.com/tgfleet/tgfleet/internal/ingest"
 	"github.com/tgfleet/tgfleet/internal/obs"
@@ -33,12 +35,17 @@ const (
 
 // Spool is where batches wait that the queue did not take.
 type Spool interface {
-	// Claim returns up to limit batches that are due, and keeps them from others for hold.
+	// Claim returns up to limit batches that are due, and keeps them from others for hold. A row whose claim before ended in no
+	// other way than by its time has a crash more.
 	Claim(ctx context.Context, limit int, hold time.Duration) ([]ingest.Spooled, error)
 	// CountFailure counts one more failure of the batch id, durably, and returns how many there were.
 	CountFailure(ctx context.Context, id int64) (int, error)
-	// Postpone makes the batch id due in pause from now.
+	// Postpone ends the claim of the batch id in good order and makes it due in pause from now.
 	Postpone(ctx context.Context, id int64, pause time.Duration) error
+	// Mark notes that a part of a claimed row is about to be run, and holds the row for hold from now.
+	Mark(ctx context.Context, row ingest.Spooled, part int, hold time.Duration) error
+	// Unmark takes the mark off again.
+	Unmark(ctx context.Context, row ingest.Spooled) error
 	// Backlog returns how many updates wait and when the oldest of them was received; the zero time when none waits.
 	Backlog(ctx context.Context) (updates int, oldest time.Time, err error)
 }
@@ -61,14 +68,20 @@ type Drain struct {
 	log     *slog.Logger
 	beat    *obs.Beat
 	metrics *spoolMetrics
-	// counted is when the spool was counted last; it belongs to Run.
-	counted time.Time
+	// The rest belongs to Run. counted is when the spool was counted last.
+	counted             time.Time
+	unread, uncountable obs.Spell
+
+	mu sync.Mutex
+	// owed are rows that could not be given back in good order, because the database was away: at most as many as one claim takes.
+	owed map[int64]struct{}
 }
 
 // NewDrain returns a drain.
 func NewDrain(cfg DrainConfig) *Drain {
 	return &Drain{
 		spool: cfg.Spool, settler: cfg.Settler, log: cfg.Log, beat: cfg.Beat, metrics: newSpoolMetrics(cfg.Registerer),
+		owed: make(map[int64]struct{}),
 	}
 }
 
@@ -83,13 +96,48 @@ func (d *Drain) Run(ctx context.Context) error {
 		case <-next.C:
 		}
 		d.beat.Tick()
-		d.count(ctx)
-		if d.drain(ctx) {
+		if d.turn(ctx) {
 			next.Reset(0)
 		} else {
 			next.Reset(spoolEvery)
 		}
 	}
+}
+
+// turn settles what is due and reports whether more may wait.
+func (d *Drain) turn(ctx context.Context) (more bool) {
+	rows, err := d.claim(ctx)
+	if ctx.Err() == nil {
+		switch tell, lasted := d.unread.Note(err != nil); {
+		case tell && err != nil:
+			d.log.Warn("spool not read", "error", err)
+		case tell:
+			d.log.Info("spool read again", "after", lasted)
+		}
+	}
+	if err != nil {
+		return false
+	}
+	d.count(ctx)
+	return d.drain(ctx, rows) && len(rows) == claimRows
+}
+
+// claim gives back what is owed and claims what is due.
+func (d *Drain) claim(ctx context.Context) ([]ingest.Spooled, error) {
+	ctx, cancel := context.WithTimeout(ctx, claimWithin)
+	defer cancel()
+	d.mu.Lock()
+	owed := slices.Collect(maps.Keys(d.owed))
+	d.mu.Unlock()
+	for _, id := range owed {
+		if err := d.spool.Postpone(ctx, id, 0); err != nil {
+			return nil, err
+		}
+		d.mu.Lock()
+		delete(d.owed, id)
+		d.mu.Unlock()
+	}
+	return d.spool.Claim(ctx, claimRows, claimHold)
 }
 
 // count looks how much waits in the spool, when it is time to. What it can't see now stays as it was seen last: updates that
@@ -102,62 +150,67 @@ func (d *Drain) count(ctx context.Context) {
 	counting, cancel := context.WithTimeout(ctx, backlogWithin)
 	defer cancel()
 	updates, oldest, err := d.spool.Backlog(counting)
-	if err != nil {
-		if ctx.Err() == nil {
-			d.log.Warn("spool not counted", "error", err)
-		}
+	if ctx.Err() != nil {
 		return
 	}
-	d.metrics.counted(updates, oldest)
+	switch tell, lasted := d.uncountable.Note(err != nil); {
+	case tell && err != nil:
+		d.log.Warn("spool not counted", "error", err)
+	case tell:
+		d.log.Info("spool counted again", "after", lasted)
+	}
+	if err == nil {
+		d.metrics.counted(updates, oldest)
+	}
 }
 
-// drain settles what is due and reports whether more may wait.
-func (d *Drain) drain(ctx context.Context) bool {
-	claiming, cancel := context.WithTimeout(ctx, claimWithin)
-	defer cancel()
-	rows, err := d.spool.Claim(claiming, claimRows, claimHold)
-	if err != nil {
-		if ctx.Err() == nil {
-			d.log.Warn("spool not read", "error", err)
-		}
-		return false
-	}
+// drain settles rows and reports whether all of them are.
+func (d *Drain) drain(ctx context.Context, rows []ingest.Spooled) bool {
 	settling := context.WithoutCancel(ctx)
 	var all errgroup.Group
 	for _, row := range rows {
 		all.Go(func() error {
-			err := d.settle(settling, row)
+			err := d.settler.settle(settling, work{
+				from: fromSpool, payload: row.Payload, spoolIDs: []int64{row.ID}, crashes: row.Crashes, traces: spoolTraces{d.spool, row},
+				countFailure: func(ctx context.Context) (int, error) { return d.spool.CountFailure(ctx, row.ID) },
+			})
 			d.postpone(settling, row, err)
 			return err
 		})
 	}
-	return all.Wait() == nil && len(rows) == claimRows
+	return all.Wait() == nil
 }
 
-func (d *Drain) settle(ctx context.Context, row ingest.Spooled) error {
-	w := work{
-		from:         fromSpool,
-		spoolIDs:     []int64{row.ID},
-		countFailure: func(ctx context.Context) (int, error) { return d.spool.CountFailure(ctx, row.ID) },
-	}
-	b, err := batch.Decode(row.Payload)
-	if err != nil {
-		return d.settler.bury(ctx, w, undecodable(row.Payload, err))
-	}
-	w.envelopes = b.Envelopes
-	return d.settler.settle(ctx, w)
+// spoolTraces are the traces in a row of the spool.
+type spoolTraces struct {
+	spool Spool
+	row   ingest.Spooled
 }
 
-// postpone gives a row back early whose batch has to come back: its hold is made for a worker that dies.
+// Blamed implements traces.
+func (t spoolTraces) Blamed(context.Context) ([]int, error) { return t.row.Blamed, nil }
+
+// Mark implements traces. A marked row is held for as long as an update may take: a worker that is alive must not lose it.
+func (t spoolTraces) Mark(ctx context.Context, part int) error {
+	return t.spool.Mark(ctx, t.row, part, aloneWithin)
+}
+
+// Unmark implements traces.
+func (t spoolTraces) Unmark(ctx context.Context) error { return t.spool.Unmark(ctx, t.row) }
+
+// postpone gives a row back in good order whose batch has to come back: its hold is made for a worker that dies, and counts a crash
+// when it ends.
 func (d *Drain) postpone(ctx context.Context, row ingest.Spooled, err error) {
-	pause, asked := fault.After(err)
-	if !asked {
+	if err == nil {
 		return
 	}
+	pause, _ := fault.After(err)
 	ctx, cancel := context.WithTimeout(ctx, postponeWithin)
 	defer cancel()
 	if err := d.spool.Postpone(ctx, row.ID, pause); err != nil {
-		d.log.Warn("spooled batch not postponed, it comes back when its hold ends", "spool_id", row.ID, "error", err)
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.owed[row.ID] = struct{}{}
 	}
 }
 

@@ -70,6 +70,9 @@ func (o *surgery) settle(ctx context.Context, b content.Batch) error {
 	if err := o.cut(ctx, b.Changes); err != nil {
 		return err
 	}
+	if len(b.DeadLetters)+len(b.SpoolIDs) == 0 {
+		return nil
+	}
 	return o.s.commit(ctx, content.Batch{DeadLetters: b.DeadLetters, SpoolIDs: b.SpoolIDs})
 }
 
@@ -109,7 +112,7 @@ func (o *surgery) condemn(ctx context.Context, cs content.ChangeSet, cause error
 		if again := o.tooEarly(ctx, cause); again != nil {
 			return again
 		}
-		if err := o.probe(ctx); err != nil {
+		if err := o.s.probe(ctx); err != nil {
 			return err
 		}
 	}
@@ -120,10 +123,10 @@ func (o *surgery) condemn(ctx context.Context, cs content.ChangeSet, cause error
 	return nil
 }
 
-func (o *surgery) probe(ctx context.Context) error {
+func (s *Settler) probe(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, probeWithin)
 	defer cancel()
-	if err := o.s.archive.Probe(ctx); err != nil {
+	if err := s.archive.Probe(ctx); err != nil {
 		return fmt.Errorf("probe the archive: %w", fault.As(fault.Transient, err))
 	}
 	return nil

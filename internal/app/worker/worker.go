@@ -88,7 +88,9 @@ func Work(p *process.Process, cfg WorkConfig) []lifecycle.Service {
 		{Name: "settler", Run: settler.Run},
 		p.Queue.Serve(queue.ServerConfig{
 			Class: tasks.IngestClass, Concurrency: cfg.Concurrency, Drain: cfg.Drain,
-			Handlers: []queue.Handler{tasks.HandleIngest(settler)},
+			Handlers:    []queue.Handler{tasks.HandleIngest(settler)},
+			Undecodable: settler.BuryMessage,
+			Beat:        p.Health.Loop("queue", queue.ServeBound),
 		}),
 		{Name: "spool", Run: drain.Run},
 		{Name: "housekeeping", Run: housekeeping.Run},
