@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"strconv"
 	"sync"
 	"testing"
@@ -40,7 +41,12 @@ var postgres = localtest.Postgres{Migrate: func(ctx context.Context, url string)
 	return errors.Join(db.Migrate(ctx), db.Close())
 }}
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(postgres.Around(m)) }
+func TestMain(m *testing.M) {
+	if told := os.Getenv(childVariable); told != "" {
+		workAsChild(told)
+	}
+	goleak.VerifyTestMain(postgres.Around(m))
+}
 
 // canary stands in every text of the tests and must never be seen in a log or an error.
 const canary = "kingfisher"
@@ -102,7 +108,7 @@ func (s spoilt) Normalise(env ingest.Envelope) (content.ChangeSet, error) {
 func (w *worker) serve() {
 	queuetest.Run(w.t, w.queue.Serve(queue.ServerConfig{
 		Class: tasks.IngestClass, Concurrency: 4, Drain: 5 * time.Second,
-		Handlers: []queue.Handler{tasks.HandleIngest(w.settler)},
+		Handlers: []queue.Handler{tasks.HandleIngest(w.settler)}, Undecodable: w.settler.BuryMessage,
 	}))
 }
 
