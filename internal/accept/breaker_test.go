@@ -37,6 +37,8 @@ const (
 	hanging
 	// fickle takes probes and nothing else: it hangs.
 	fickle
+	// slow takes everything, and a second for it.
+	slow
 )
 
 // moody is a queue and a spool whose answers a test decides.
@@ -79,6 +81,12 @@ func (m *moody) answer(ctx context.Context, mood mood) error {
 	case hanging:
 		<-ctx.Done()
 		return ctx.Err()
+	case slow:
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	case well, fickle:
 	}
 	return nil
@@ -208,9 +216,33 @@ func TestStoreThatRefusesIsLeftAloneToo(t *testing.T) {
 			passes(100 * time.Millisecond)
 		}
 		puts, _ := l.queue.tried()
-		require.Equal(t, 1, puts)
+		require.Equal(t, 2, puts, "once before the spool and once after it")
 		puts, _ = l.spool.tried()
 		require.Equal(t, 1, puts)
+	})
+}
+
+func TestSlowQueueIsWaitedForWhenNothingElseTakesUpdates(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := setupMoody(t)
+		l.queue.becomes(slow)
+		l.spool.becomes(refusing)
+		for range 20 {
+			taken, slowest := l.accepts(t, 1)
+			require.Equal(t, 1, taken)
+			require.LessOrEqual(t, slowest, queueWait+spoolWait)
+			passes(300 * time.Millisecond)
+		}
+		l.spool.becomes(well)
+		passes(time.Second)
+		l.accepts(t, 1)
+		for range 20 {
+			taken, slowest := l.accepts(t, 1)
+			require.Equal(t, 1, taken)
+			require.Zero(t, slowest, "the spool is faster")
+			passes(300 * time.Millisecond)
+		}
 	})
 }
 

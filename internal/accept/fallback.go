@@ -18,6 +18,8 @@ const (
 	queueWithin = 500 * time.Millisecond
 	// spoolWithin is how long it may wait for the spool.
 	spoolWithin = 2 * time.Second
+	// flushWithin bounds a flush, whichever store it waits for.
+	flushWithin = queueWithin + spoolWithin
 	// probeEvery is how often a store that failed is looked at again, probeWithin bounds such a look, and pressureEvery is how often
 	// the memory of a queue that works is looked at.
 	probeEvery    = 250 * time.Millisecond
@@ -53,24 +55,32 @@ func newFallback(cfg Config) *fallback {
 	}
 }
 
-// write makes envelopes durable. The bound on its time is queueWithin + spoolWithin; while both stores are known to be away it
-// answers at once, so that a queue of callers is not kept waiting for one time-out after another.
+// write makes envelopes durable within flushWithin; while both stores are known to be away it refuses at once, so that a queue of
+// callers is not kept waiting for one time-out after another.
 func (f *fallback) write(ctx context.Context, envelopes []ingest.Envelope) error {
-	out := f.queueOut.why()
-	if out == "" && f.put(ctx, envelopes) || f.putAside(ctx, envelopes) {
+	ctx, cancel := context.WithTimeout(ctx, flushWithin)
+	defer cancel()
+	within, out := queueWithin, f.queueOut.why()
+	if f.spoolOut.why() != "" {
+		within = flushWithin
+	}
+	if out == "" && f.put(ctx, envelopes, within) || f.putAside(ctx, envelopes) {
 		return nil
 	}
-	// A queue that only runs full still takes what nobody else takes.
-	if out == full && f.put(ctx, envelopes) {
+	// What nobody else takes goes to a queue that runs full or is only slow: it has what is left of the time.
+	if out != failed && ctx.Err() == nil && f.put(ctx, envelopes, flushWithin) {
+		if f.queueOut.why() == failed {
+			f.useQueue()
+		}
 		return nil
 	}
 	f.metrics.refused(len(envelopes))
 	return fault.As(fault.Transient, errNothingDurable)
 }
 
-// put reports whether the queue took envelopes.
-func (f *fallback) put(ctx context.Context, envelopes []ingest.Envelope) bool {
-	ctx, cancel := context.WithTimeout(ctx, queueWithin)
+// put reports whether the queue took envelopes in time.
+func (f *fallback) put(ctx context.Context, envelopes []ingest.Envelope, within time.Duration) bool {
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	start := time.Now()
 	err := f.queue.Put(ctx, batch.Batch{Envelopes: envelopes})
