@@ -8,9 +8,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tgfleet/tgfleet/internal/accept/batch"
+	"github.com/tgfleet/tgfleet/internal/content"
 	"github.com/tgfleet/tgfleet/internal/ingest"
 	"github.com/tgfleet/tgfleet/internal/localservers"
 	"github.com/tgfleet/tgfleet/internal/queue"
+	"github.com/tgfleet/tgfleet/internal/queue/queuetest"
 	"github.com/tgfleet/tgfleet/internal/store"
 	"github.com/tgfleet/tgfleet/internal/tasks"
 )
@@ -296,4 +298,52 @@ func TestReceivedAtSurvivesTheWay(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, env.ReceivedAt.Equal(rows[0].ReceivedAt), "%s", rows[0].ReceivedAt)
 	require.Equal(t, string(env.Raw), string(rows[0].Payload))
+}
+
+func TestOutageOfTheDatabaseIsNoCrashAndIsToldOnce(t *testing.T) {
+	t.Parallel()
+	server, err := localservers.StartPostgres(t.Context(), localservers.PostgresOptions{
+		Settings: []string{"synchronous_commit=on"}, // what was put before the crash must be there after it
+	})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, server.Stop()) })
+	require.NoError(t, server.CreateDatabase(t.Context(), "archive", ""))
+	url := server.URL("archive")
+	require.NoError(t, postgres.Migrate(t.Context(), url))
+	slow := slowly{normalising: make(chan struct{}), goOn: make(chan struct{})}
+	w := setupOn(t, url, slow)
+	_, err = w.db.Spool().Put(t.Context(), spooled(messages(1, 5)...))
+	require.NoError(t, err)
+	w.drain()
+	queuetest.Receive(t, slow.normalising)
+	require.NoError(t, server.Kill())
+	close(slow.goOn)
+	require.Eventually(t, func() bool { return strings.Contains(w.log.String(), "spool not read") }, 30*time.Second, 5*time.Millisecond)
+	turns := time.NewTimer(4 * time.Second) // several turns
+	defer turns.Stop()
+	<-turns.C
+	require.NoError(t, server.Restart(t.Context()))
+	// The claim's hold is longer than this waits: the row was given back.
+	require.Eventually(t, func() bool {
+		var n int
+		return w.sql.QueryRowContext(t.Context(), countSpool).Scan(&n) == nil && n == 0
+	}, 30*time.Second, 10*time.Millisecond, "log: %s", w.log)
+	require.Equal(t, 5, w.query(countMessages))
+	log := w.log.String()
+	require.NotContains(t, log, `"crashes":1`)
+	require.Equal(t, 1, strings.Count(log, "spool not read"), log)
+	require.Equal(t, 1, strings.Count(log, "spool read again"))
+	require.NotContains(t, log, "spool not counted")
+}
+
+// slowly is the real normaliser, which says when it begins and goes on when it may.
+type slowly struct{ normalising, goOn chan struct{} }
+
+func (s slowly) Normalise(env ingest.Envelope) (content.ChangeSet, error) {
+	select {
+	case s.normalising <- struct{}{}:
+	case <-s.goOn:
+	}
+	<-s.goOn
+	return normalisers().Normalise(env)
 }
