@@ -262,3 +262,40 @@ func TestRetryStopsBetweenBatches(t *testing.T) {
 	require.Equal(t, letters, f.moved(letters))
 	require.Regexp(t, `^[^@]+@.+$`, decodeOne[[]moveLine](t, f.tool("dead", "log", "--limit", "1", "--json"))[0].Who)
 }
+
+// TestRetryThatIsStoppedInABatchEndsIt interrupts a run while the database keeps its first batch waiting.
+func TestRetryThatIsStoppedInABatchEndsIt(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	const letters = 100
+	f.buryLetters(letters)
+	free := f.db.hold("spool")
+	t.Cleanup(free)
+	running := start(t, command{program: "tgfleet", args: []string{"dead", "retry", "--all"}, env: f.env})
+	eventually(t, startWithin, func(ctx context.Context) error {
+		waiting, err := f.db.number(ctx, `SELECT count(*) FROM pg_stat_activity
+			WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE 'INSERT INTO spool%'`)
+		if err == nil && waiting != 1 {
+			err = fmt.Errorf("%d batches wait", waiting)
+		}
+		return err
+	})
+	running.signal(syscall.SIGINT)
+	running.stays(500 * time.Millisecond)
+	free()
+	require.Equal(t, 1, running.exit(commandWithin))
+	require.Equal(t, "tgfleet: stopped: 64 of 100 sent back, the others are untouched\n", running.stderr())
+	require.Equal(t, 64, f.moved(letters))
+}
+
+// stays fails unless the child is still there after a while.
+func (p *child) stays(pause time.Duration) {
+	p.t.Helper()
+	over := time.NewTimer(pause)
+	defer over.Stop()
+	select {
+	case <-p.ended:
+		p.t.Fatalf("%s has ended", p.name)
+	case <-over.C:
+	}
+}

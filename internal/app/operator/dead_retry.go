@@ -45,13 +45,14 @@ func deadRetry(env Env) *cobra.Command {
 	cmd := addJSON(&cobra.Command{
 		Use:   "retry [ID...]",
 		Short: "Send dead letters back into the line",
-		Long: fmt.Sprintf(`Sends dead letters back to the workers, through the spool: after a newer normaliser was deployed, or a fault mended. They are named
-by ids, or meant by --class, --source and --normaliser-version together, or --all. What dies again is a dead letter again, under
-a new id, and is not sent back by the same run.
+		Long: fmt.Sprintf(`Sends dead letters back to the workers, through the spool: after a newer normaliser was deployed, or a fault mended. They
+are named by ids, or meant by --class, --source and --normaliser-version together, or --all. What dies again is a dead letter again,
+under a new id, and is not sent back by the same run.
 
-At most --rate letters a second are sent back, oldest first, in batches that each are one transaction. While more than %d updates wait in
-the spool the run waits too, until workers have caught up. Ctrl-C stops it between two batches: what was sent back is on its way, and the
-other letters are untouched. On a terminal a line shows how far the run is. Each letter's move is recorded: tgfleet dead log.
+At most --rate letters a second are sent back, oldest first, in batches that each are one transaction. While more than %d updates
+wait in the spool the run waits too, until workers have caught up. Ctrl-C stops it between two batches: what was sent back is on its
+way, and the other letters are untouched. On a terminal a line shows how far the run is. Each letter's move is recorded: tgfleet
+dead log.
 
 --json prints {"meant": N, "retried": N}, with "dry_run": true or "stopped": true where that is so.`, maxSpooled) + settings(),
 		Example: `  tgfleet dead retry 7 8
