@@ -292,7 +292,7 @@ func (s *story) theDatabaseAsksToTryAgain() {
 		CREATE TRIGGER break_off BEFORE INSERT ON messages FOR EACH ROW EXECUTE FUNCTION break_off()`)
 	before := s.look()
 	s.putTask(message(1020))
-	s.rises(retry, "tgfleet_archive_retry_oldest_age_seconds")
+	s.rises(retry, `tgfleet_queue_oldest_age_seconds{class="ingest"}`)
 	s.exec(`DROP TRIGGER break_off ON messages`)
 	s.grows(before, values{fromQueue: 1, "tgfleet_archive_messages_total": 1})
 	times := s.query(`SELECT last_value FROM broken_off`)
