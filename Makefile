@@ -62,6 +62,11 @@ golangci: ## The linters alone (.golangci.yml).
 fuzz: ## Every fuzz target FUZZ (50000x) times; FUZZ=10000000x is a long search.
 	.ci/fuzz $(or $(FUZZ),50000x)
 
+.PHONY: outage
+outage: ## The fleet at 200 updates a second, MINUTES (10) without Redis and then without PostgreSQL; prints figures.
+	go test ./internal/e2e -run '^TestFleetOutlivesALongOutage$$' -v -count=1 -timeout $$(( 6 * $(or $(MINUTES),10) + 10 ))m \
+		-args -outage $(or $(MINUTES),10)m
+
 .PHONY: help
 help: ## This list.
 	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } \

@@ -20,6 +20,12 @@ func (s *server) metrics() series {
 		require.NoError(s.t, err)
 		require.Equal(s.t, http.StatusOK, got.status, "%s %s: %s", s.name, path, got.body)
 	}
+	return s.scrape()
+}
+
+// scrape reads /metrics, however the process feels.
+func (s *server) scrape() series {
+	s.t.Helper()
 	got, err := get(context.Background(), s.url+"/metrics")
 	require.NoError(s.t, err)
 	require.Equal(s.t, http.StatusOK, got.status)
