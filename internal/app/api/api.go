@@ -29,6 +29,11 @@ const loopBound = 30 * time.Second
 
 // Run runs the api until ctx ends, and then finishes the requests that are under way.
 func Run(ctx context.Context, cfg config.API, log *slog.Logger) error {
+	return RunAt(ctx, cfg, time.Now, log)
+}
+
+// RunAt is Run where updates are received at the times that now tells.
+func RunAt(ctx context.Context, cfg config.API, now func() time.Time, log *slog.Logger) error {
 	p, err := process.Open(ctx, process.Config{
 		DatabaseURL: cfg.DatabaseURL, RedisURL: cfg.RedisURL, IngestQueues: cfg.IngestQueues,
 	}, log)
@@ -42,7 +47,7 @@ func Run(ctx context.Context, cfg config.API, log *slog.Logger) error {
 		Queue: tasks.IngestQueue{Client: p.Queue}, Spool: p.DB.Spool(),
 		Log: log, Registerer: p.Registry, Beat: p.Health.Loop("accept", loopBound),
 	})
-	front, err := Front(ctx, p, sink, cfg.Webhook)
+	front, err := Front(ctx, p, sink, FrontConfig{Webhook: cfg.Webhook, Now: now})
 	if err != nil {
 		return errors.Join(err, p.Close())
 	}
@@ -53,17 +58,24 @@ func Run(ctx context.Context, cfg config.API, log *slog.Logger) error {
 	)...)
 }
 
+// FrontConfig says how webhooks are received.
+type FrontConfig struct {
+	Webhook config.Webhook
+	// Now tells the time at which updates are received; nil is the clock of the machine.
+	Now func() time.Time
+}
+
 // Front returns the services that receive webhooks and put them into sink. It takes the address at once, so that a port in use
 // is known before anything starts.
-func Front(ctx context.Context, p *process.Process, sink ingest.Sink, cfg config.Webhook) ([]lifecycle.Service, error) {
+func Front(ctx context.Context, p *process.Process, sink ingest.Sink, cfg FrontConfig) ([]lifecycle.Service, error) {
 	hook := webhook.New(webhook.Config{
 		Bots: p.DB.Bots(), Sink: sink,
-		AllowedNets: cfg.WebhookAllowedNets, TrustedProxies: cfg.TrustedProxies,
+		AllowedNets: cfg.Webhook.WebhookAllowedNets, TrustedProxies: cfg.Webhook.TrustedProxies, Now: cfg.Now,
 		Log: p.Log, Registerer: p.Registry, Beat: p.Health.Loop("bots", loopBound),
 	})
 	p.Health.Ready("bots", hook.Ready)
 	p.Health.Ready("durable", p.DurableSomewhere)
-	listener, err := listen(ctx, cfg.HTTPAddr)
+	listener, err := listen(ctx, cfg.Webhook.HTTPAddr)
 	if err != nil {
 		return nil, err
 	}

@@ -89,7 +89,7 @@ func assemble(ctx context.Context, p *process.Process, cfg config.Up, opts Optio
 	if err := addTokenBot(ctx, p, cfg, home); err != nil {
 		return nil, err
 	}
-	front, err := api.Front(ctx, p, sink, cfg.Webhook)
+	front, err := api.Front(ctx, p, sink, api.FrontConfig{Webhook: cfg.Webhook})
 	if err != nil {
 		return nil, err
 	}

@@ -55,6 +55,8 @@ type Config struct {
 	Registerer     prometheus.Registerer
 	// Beat ticks while the list of bots is kept fresh.
 	Beat *obs.Beat
+	// Now tells the time at which updates are received; nil is the clock of the machine.
+	Now func() time.Time
 }
 
 // Handler answers Telegram, in this order of checks: 405 to anything but POST; 404 to an unknown bot (503 until the bots have been
@@ -65,15 +67,20 @@ type Handler struct {
 	fence   fence
 	sink    ingest.Sink
 	metrics *metrics
+	now     func() time.Time
 }
 
 // New returns a handler for requests whose path starts with Prefix.
 func New(cfg Config) *Handler {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
 	return &Handler{
 		registry: registry{bots: cfg.Bots, log: cfg.Log, beat: cfg.Beat},
 		fence:    fence{allowed: cfg.AllowedNets, proxies: cfg.TrustedProxies},
 		sink:     cfg.Sink,
 		metrics:  newMetrics(cfg.Registerer),
+		now:      cfg.Now,
 	}
 }
 
@@ -118,7 +125,7 @@ func (h *Handler) receive(w http.ResponseWriter, r *http.Request) int {
 	ctx, cancel := context.WithTimeout(r.Context(), acceptWithin)
 	defer cancel()
 	err = h.sink.Accept(ctx, ingest.Envelope{
-		Source: bot.Source(), ReceivedAt: time.Now(), Origin: ingest.Live, Format: ingest.BotAPIJSON, Raw: raw,
+		Source: bot.Source(), ReceivedAt: h.now(), Origin: ingest.Live, Format: ingest.BotAPIJSON, Raw: raw,
 	})
 	if err != nil {
 		return http.StatusServiceUnavailable
