@@ -121,9 +121,9 @@ func TestWhatNobodyCanRunIsBuriedAndKeepsNothingFromRecovery(t *testing.T) {
 
 	got, buried := make(chan string, 100), make(chan string, 100)
 	cfg := queuetest.Serving(collect(got))
-	var refusals atomic.Int64
+	var databaseIsBack atomic.Bool
 	cfg.Undecodable = func(_ context.Context, message []byte) error {
-		if refusals.Add(1) == 1 {
+		if !databaseIsBack.Load() {
 			return errors.New("the database is away")
 		}
 		buried <- string(message)
@@ -135,6 +135,7 @@ func TestWhatNobodyCanRunIsBuriedAndKeepsNothingFromRecovery(t *testing.T) {
 	for range sound {
 		arrived = append(arrived, queuetest.Receive(t, got))
 	}
+	databaseIsBack.Store(true)
 	for range foreign {
 		kept = append(kept, receiveWithin(t, buried, 3*queuetest.Within))
 	}

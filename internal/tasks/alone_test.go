@@ -63,8 +63,8 @@ func TestSeveralKillersInOneBatchDieOneAfterTheOther(t *testing.T) {
 func TestInnocentBatchesThatDieWithAKillerAreAllApplied(t *testing.T) {
 	t.Parallel()
 	bothWays(t, func(t *testing.T, g *generations, put func([]ingest.Envelope)) {
-		// The killer is the first of its batch, so that the others have got nowhere yet when it strikes.
-		g.mortal.Killers = []int64{1}
+		// When the killer strikes the others are at their first update, each time: it is taken last, and strikes faster than they go on.
+		g.mortal.Killers, g.mortal.Slow = []int64{193}, []int64{1, 65, 129}
 		put(messages(1, 64))
 		put(messages(65, 128))
 		put(messages(129, 192))

@@ -39,6 +39,8 @@ type mortal struct {
 	// ends the process that opens it.
 	Killers     []int64
 	KillingSize int
+	// Slow are updates that take longer to be normalised than a killer takes to kill.
+	Slow []int64
 }
 
 // die ends this process as a kill does: at once, and nothing is cleared up.
@@ -51,8 +53,14 @@ func die() {
 
 func (m mortal) Normalise(env ingest.Envelope) (content.ChangeSet, error) {
 	cs, err := normalisers().Normalise(env)
-	if err == nil && slices.Contains(m.Killers, cs.Update.UpdateID) {
+	const moment = 100 * time.Millisecond
+	switch {
+	case err != nil:
+	case slices.Contains(m.Killers, cs.Update.UpdateID):
+		<-time.After(moment)
 		die()
+	case slices.Contains(m.Slow, cs.Update.UpdateID):
+		<-time.After(3 * moment)
 	}
 	return cs, err
 }
