@@ -33,6 +33,7 @@ func DeadLetterMoves(t *testing.T, open Open) {
 		"letters are dropped all or none":                     dropIsWhole,
 		"a filter drops as many as expected or none":          dropWantsTheNumber,
 		"many letters are dropped at once":                    manyAreDropped,
+		"a letter that many drop is dropped once":             letterIsDroppedOnce,
 		"every move is on record, with who, when and why":     movesAreRecorded,
 		"the record is filtered, the latest first":            movesAreFiltered,
 		"an update that dies again is traced":                 movesAreTraced,
@@ -263,6 +264,26 @@ func manyAreDropped(t *testing.T, db *store.DB) {
 	require.NoError(t, db.DeadLetters().Drop(t.Context(), store.DeadLetterFilter{Class: "syntax"}, many))
 	require.Empty(t, listLetters(t, db, store.DeadLetterFilter{}, 10))
 	require.Len(t, listMoves(t, db, store.DeadLetterFilter{}, 2*many), many)
+}
+
+func letterIsDroppedOnce(t *testing.T, db *store.DB) {
+	const callers = 8
+	ids := idsOfLetters(bury(t, db, letter(1), letter(2)))
+	errs := make(chan error, callers)
+	for range callers {
+		go func() { errs <- db.DeadLetters().Drop(t.Context(), store.DeadLetterFilter{IDs: ids}, len(ids)) }()
+	}
+	dropped := 0
+	for range callers {
+		err := <-errs
+		if err == nil {
+			dropped++
+			continue
+		}
+		require.Equal(t, fault.NotFound, fault.ClassOf(err), err)
+	}
+	require.Equal(t, 1, dropped)
+	require.Len(t, listMoves(t, db, store.DeadLetterFilter{}, 10), len(ids))
 }
 
 // withoutTime checks that moves were made just now, one after the other, and returns them without the time.
