@@ -59,7 +59,8 @@ func (b *builder) build() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), buildWithin)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-ldflags=-s -w", "-o", b.dir+string(filepath.Separator), "./cmd/...")
+	cmd := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-ldflags=-s -w", "-o", b.dir+string(filepath.Separator),
+		"./cmd/...", "./internal/testkit/skewedapi")
 	cmd.Dir = filepath.Join("..", "..")
 	cmd.Env = append(cmd.Environ(), "CGO_ENABLED=0")
 	if output, err := cmd.CombinedOutput(); err != nil {
