@@ -84,8 +84,9 @@ func (f *deadFilter) filter() (filter store.DeadLetterFilter, err error) {
 }
 
 // deadClasses are the classes that this program gives: the normaliser's, and those of updates that the normaliser does not get
-// to see or that the database does not take.
-var deadClasses = slices.Concat(normalise.Classes, []string{"undecodable_batch", "refused_by_database", "failed_repeatedly"})
+// to see, that the database does not take, or that kill workers.
+var deadClasses = slices.Concat(normalise.Classes,
+	[]string{"undecodable_batch", "refused_by_database", "failed_repeatedly", "crashed_worker"})
 
 // checkClass returns an error when class is none that this program gives, nor one that a letter has or had. The empty class
 // means any.

@@ -247,7 +247,7 @@ func TestRetryThatFailsSaysHowFarItCame(t *testing.T) {
 func TestClassesOfThisProgramAreKnownWithoutLetters(t *testing.T) {
 	t.Parallel()
 	d := setup(t)
-	for _, class := range []string{"not_json", "panic", "undecodable_batch", "refused_by_database", "failed_repeatedly"} {
+	for _, class := range []string{"not_json", "panic", "undecodable_batch", "refused_by_database", "failed_repeatedly", "crashed_worker"} {
 		_, _, err := d.tool(t.Context(), "dead", "list", "--class", class)
 		require.NoError(t, err)
 	}
