@@ -1,6 +1,6 @@
 // Package account holds the words for the Telegram accounts that the fleet receives updates for, and for the leases under
-// which one process at a time works for an account. It does no I/O and uses the standard library only; secrets travel
-// through it sealed or as hashes, never in the clear.
+// which one process at a time works for an account. It does no I/O and uses the standard library only; its types hold
+// secrets sealed or as hashes, never in the clear.
 package account
 
 import (

@@ -167,7 +167,7 @@ func TestWhatIsRightAndWhatIsNot(t *testing.T) {
 			[]string{"https://h", "http://h:3002/deep/path/"},
 			[]string{"h", "ftp://h", "https://", "https://h/?a=1", "https://h/#x", "https://u:p@h/", "https://:80", "https://%zz"},
 		},
-		{"TELEGRAM_BOT_TOKEN", []string{"1:a"}, []string{"1:", ":a", "abc", "1:a b", "1:a\n"}},
+		{"TELEGRAM_BOT_TOKEN", []string{"1:a"}, []string{"1:", ":a", "0:a", "abc", "1:a b", "1:a\n"}},
 		{
 			"WEBHOOK_ALLOWED_NETS",
 			[]string{"10.0.0.0/8", "::1", "10.0.0.1, fd00::/8"},

@@ -7,12 +7,12 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/tgfleet/tgfleet/internal/account"
 	"github.com/tgfleet/tgfleet/internal/seal"
 )
 
@@ -58,11 +58,10 @@ func secretKeys(into *seal.Secret, text string) error {
 	return nil
 }
 
-var botTokens = regexp.MustCompile(`^[0-9]+:[A-Za-z0-9_-]+$`)
-
 func botToken(into *seal.Secret, text string) error {
 	*into = seal.Secret(text)
-	return wrongUnless(botTokens.MatchString(text))
+	_, ok := account.BotIDOfToken(text)
+	return wrongUnless(ok)
 }
 
 func address(into *string, text string) error {

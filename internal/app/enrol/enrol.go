@@ -8,8 +8,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"regexp"
-	"strconv"
 	"strings"
 	"time"
 
@@ -40,22 +38,15 @@ type Enrolled struct {
 // WebhookPath returns the path at which the api takes the bot's updates.
 func (e Enrolled) WebhookPath() string { return webhook.Prefix + e.ID }
 
-// tokens are written as https://core.telegram.org/bots/api#authorizing-your-bot shows.
-var tokens = regexp.MustCompile(`^[0-9]{1,18}:[A-Za-z0-9_-]+$`)
-
 var errToken = errors.New("a bot's token looks like 123456:ABC-DEF1234ghIkl-zyx57W2v1u123ew11; @BotFather gives it")
 
 // BotID returns the id that token begins with. Its error does not show the token.
 func BotID(token seal.Secret) (account.BotID, error) {
-	if !tokens.MatchString(token.Reveal()) {
+	id, ok := account.BotIDOfToken(token.Reveal())
+	if !ok {
 		return 0, errToken
 	}
-	digits, _, _ := strings.Cut(token.Reveal(), ":")
-	id, err := strconv.ParseInt(digits, 10, 64)
-	if err != nil || id == 0 {
-		return 0, errToken
-	}
-	return account.BotID(id), nil
+	return id, nil
 }
 
 // Secret makes a new webhook secret of 260 random bits, in characters that setWebhook takes, and its hash.
