@@ -77,8 +77,6 @@ type Webhook struct {
 	URL string
 	// Secret comes back with every post: 1 to 256 of A-Z, a-z, 0-9, _ and -.
 	Secret seal.Secret
-	// MaxConnections is how many posts may be under way at once; 0 leaves it to Telegram.
-	MaxConnections int
 }
 
 // SetWebhook makes Telegram post the bot's updates, of every kind, to hook, and ends polling. Setting the same webhook again changes
@@ -90,7 +88,7 @@ func (c *Client) SetWebhook(ctx context.Context, token seal.Secret, hook Webhook
 	}
 	return c.call(ctx, "setWebhook", secrets{token, hook.Secret}, func(ctx context.Context, b *bot.Bot) error {
 		done, err := b.SetWebhook(ctx, &bot.SetWebhookParams{
-			URL: hook.URL, SecretToken: hook.Secret.Reveal(), MaxConnections: hook.MaxConnections, AllowedUpdates: kinds,
+			URL: hook.URL, SecretToken: hook.Secret.Reveal(), AllowedUpdates: kinds,
 		})
 		return accepted(done, err)
 	})

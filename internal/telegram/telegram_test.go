@@ -51,7 +51,6 @@ func setup(t *testing.T) (client *telegram.Client, info func() webhookInfo) {
 
 type webhookInfo struct {
 	URL            string
-	MaxConnections int           `json:"max_connections"`
 	AllowedUpdates []ingest.Kind `json:"allowed_updates"`
 }
 
@@ -66,10 +65,9 @@ func TestGetMeTellsWhoTheBotIs(t *testing.T) {
 func TestWebhookIsSetForEveryKindAndRemoved(t *testing.T) {
 	t.Parallel()
 	client, info := setup(t)
-	hook := telegram.Webhook{URL: "https://bots.example.org/telegram/webhook/x", Secret: hookSecret, MaxConnections: 7}
+	hook := telegram.Webhook{URL: "https://bots.example.org/telegram/webhook/x", Secret: hookSecret}
 	require.NoError(t, client.SetWebhook(t.Context(), token, hook))
 	require.Equal(t, hook.URL, info().URL)
-	require.Equal(t, 7, info().MaxConnections)
 	require.ElementsMatch(t, ingest.Kinds, info().AllowedUpdates)
 
 	require.NoError(t, client.DeleteWebhook(t.Context(), token))
