@@ -93,5 +93,6 @@ func TestMigrateMayRunAgainAndAtOnce(t *testing.T) {
 	require.Zero(t, first.exit(commandWithin), first.stderr())
 	require.Zero(t, second.exit(commandWithin), second.stderr())
 	require.Equal(t, "The schema is up to date.\n", tool(t, env, "migrate"))
+	require.JSONEq(t, `{"up_to_date":true}`, tool(t, env, "migrate", "--json"))
 	require.Contains(t, refuse(t, nil, "migrate"), "DATABASE_URL is not set")
 }
