@@ -19,8 +19,8 @@ import (
 )
 
 const (
-	// startBound is how long a server may take to answer after its process has started.
-	startBound = 30 * time.Second
+	// startBound is how long a server may take to answer after its process has started: a PostgreSQL that crashed recovers first.
+	startBound = 2 * time.Minute
 	// stopBound is how long a server may take to end by itself before it is killed.
 	stopBound = 10 * time.Second
 	// portTries bounds how often a start is repeated because another process took the port first.
