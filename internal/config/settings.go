@@ -71,8 +71,11 @@ var settings = []*setting{
 		take:   func(v *values, _ Command, text string) error { return databaseURL(&v.DatabaseURL, text) },
 	},
 	{
-		name:     "REDIS_URL",
-		about:    "The Redis that holds the queues.",
+		name: "REDIS_URL",
+		about: "The Redis that holds the queues; for a group the sentinels (then with the option `master=NAME`) or the nodes, with commas " +
+			"between. Options after ?: `tls=true` for a group with TLS; `ca_file=PATH` with TLS for an authority of your own, `cert_file=PATH` " +
+			"and `key_file=PATH` where Redis wants to know its clients; `replicas=N` for a group, how many replicas must have an update " +
+			"before it is accepted (1).",
 		want:     "redis://USER:PASSWORD@HOST:PORT/DB, rediss://..., redis-sentinel://... or redis-cluster://...",
 		wantMore: map[Command]string{ForUp: ", or `embedded` for one within the process"}, secret: true,
 		readBy: map[Command]use{ForAPI: required, ForWorker: required, ForUp: otherwise(embedded)},

@@ -2,7 +2,6 @@ package queue
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
 	"net"
 	"net/netip"
@@ -27,33 +26,43 @@ const (
 	sentinelPort = "26379"
 
 	addressForms = "redis://[user:password@]host[:port][/database], the same with rediss:// for TLS, " +
-		"redis-sentinel://[user:password@]host[:port],...[/database]?master=name[&sentinel_password=...][&tls=true], or " +
-		"redis-cluster://[user:password@]host[:port],...[?tls=true]"
+		"redis-sentinel://[user:password@]host[:port],...[/database]?master=name[&sentinel_password=...][&replicas=1][&tls=true], or " +
+		"redis-cluster://[user:password@]host[:port],...[?replicas=1][&tls=true]; with TLS, options ca_file=path for an authority " +
+		"of your own, and cert_file=path&key_file=path where Redis wants to know its clients"
 )
 
-// parseAddress reads a Redis URL. It does not use package net/url for the whole: that one refuses a list of hosts, and its errors
-// repeat the URL. No part of the URL gets into the error, because in a malformed one any part may be the password.
-func parseAddress(address seal.Secret) (redis.UniversalOptions, error) {
-	options, err := parse(address.Reveal())
+// address is what a Redis URL says.
+type address struct {
+	redis.UniversalOptions
+	// replicas is how many replicas must have a task before it counts as put.
+	replicas int
+}
+
+// parseAddress reads a Redis URL, and the files that it names. It does not use package net/url for the whole: that one refuses a list of
+// hosts, and its errors repeat the URL. No part of the URL gets into the error, because in a malformed one any part may be the password.
+func parseAddress(text seal.Secret) (address, error) {
+	parsed, err := parse(text.Reveal())
 	if err != nil {
-		return redis.UniversalOptions{}, fmt.Errorf("redis URL: %w; want %s", err, addressForms)
+		return address{}, fmt.Errorf("redis URL: %w; want %s", err, addressForms)
 	}
-	return options, nil
+	return parsed, nil
 }
 
 type malformed string
 
 func (m malformed) Error() string { return string(m) }
 
-func parse(text string) (options redis.UniversalOptions, err error) {
+func parse(text string) (options address, err error) {
 	scheme, rest, _ := strings.Cut(text, "://")
 	port := redisPort
 	switch scheme {
 	case schemePlain, schemeTLS:
 	case schemeSentinel:
 		port = sentinelPort
+		options.replicas = 1
 	case schemeCluster:
 		options.IsClusterMode = true
+		options.replicas = 1
 	default:
 		return options, malformed("unknown scheme")
 	}
@@ -79,18 +88,14 @@ func parse(text string) (options redis.UniversalOptions, err error) {
 	if options.IsClusterMode && options.DB != 0 {
 		return options, malformed("a cluster has no databases")
 	}
-	withTLS, err := parseQuery(query, scheme, &options)
+	security, err := parseQuery(query, scheme, &options)
 	if err != nil {
 		return options, err
 	}
-	if withTLS || scheme == schemeTLS {
-		host, _, _ := net.SplitHostPort(options.Addrs[0])
-		options.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
-		if scheme == schemeTLS {
-			options.TLSConfig.ServerName = host
-		}
+	if options.TLSConfig, err = security.config(); err == nil && scheme == schemeTLS {
+		options.TLSConfig.ServerName, _, err = net.SplitHostPort(options.Addrs[0])
 	}
-	return options, nil
+	return options, err
 }
 
 func parseUser(text string) (user, password string, err error) {
@@ -127,31 +132,43 @@ func parseHosts(text, defaultPort string) ([]string, error) {
 	return addresses, nil
 }
 
-func parseQuery(text, scheme string, options *redis.UniversalOptions) (withTLS bool, err error) {
+func parseQuery(text, scheme string, options *address) (with security, err error) {
 	values, err := url.ParseQuery(text)
 	if err != nil {
-		return false, malformed("the options after ? are malformed")
+		return with, malformed("the options after ? are malformed")
 	}
+	group := scheme == schemeSentinel || scheme == schemeCluster
+	with.on = scheme == schemeTLS
 	for name, value := range values {
 		switch {
 		case len(value) != 1:
-			return false, malformed("an option is given twice")
+			return with, malformed("an option is given twice")
 		case name == "master" && scheme == schemeSentinel:
 			options.MasterName = value[0]
 		case name == "sentinel_password" && scheme == schemeSentinel:
 			options.SentinelPassword = value[0]
-		case name == "tls" && (scheme == schemeSentinel || scheme == schemeCluster):
-			if withTLS, err = strconv.ParseBool(value[0]); err != nil {
-				return false, malformed("tls is neither true nor false")
+		case name == "replicas" && group:
+			if options.replicas, err = strconv.Atoi(value[0]); err != nil || options.replicas < 0 {
+				return with, malformed("replicas is no number")
 			}
+		case name == "tls" && group:
+			if with.on, err = strconv.ParseBool(value[0]); err != nil {
+				return with, malformed("tls is neither true nor false")
+			}
+		case name == "ca_file":
+			with.authority = value[0]
+		case name == "cert_file":
+			with.certificate = value[0]
+		case name == "key_file":
+			with.key = value[0]
 		default:
-			return false, malformed("unknown option")
+			return with, malformed("unknown option")
 		}
 	}
 	if scheme == schemeSentinel && options.MasterName == "" {
-		return false, malformed("the name of the master is missing")
+		return with, malformed("the name of the master is missing")
 	}
-	return withTLS, nil
+	return with, nil
 }
 
 // Bounds of one command where the caller's ctx sets no earlier one.
@@ -166,10 +183,15 @@ type dialer func(ctx context.Context, network, address string) (net.Conn, error)
 // direct adds nothing to a dialer.
 func direct(next dialer) dialer { return next }
 
-// tuned returns options with what every connection of ours has in common; through may add something to the way it is opened. Nothing
+// topologyWithin is how old a cluster client's picture of the cluster gets. go-redis asks at once when a node sends it elsewhere, but a
+// master that is dead sends nobody anywhere: without this its place would be looked for there for a minute.
+const topologyWithin = time.Second
+
+// client returns a client with what every connection of ours has in common; through may add something to the way it is opened. Nothing
 // is repeated inside the client: whoever calls knows its deadline, and what else it can do with a command that failed.
-func tuned(options redis.UniversalOptions, poolSize int, through func(dialer) dialer) *redis.UniversalOptions {
-	options.Dialer = through(redis.NewDialer(&redis.Options{DialTimeout: dialWithin, TLSConfig: options.TLSConfig}))
+func (a address) client(poolSize int, through func(dialer) dialer) redis.UniversalClient {
+	options := a.UniversalOptions
+	options.Dialer = through(newDialer(options.TLSConfig))
 	options.ContextTimeoutEnabled = true
 	options.MaxRetries = -1
 	options.DialerRetries = 1
@@ -180,5 +202,10 @@ func tuned(options redis.UniversalOptions, poolSize int, through func(dialer) di
 	options.PipelinePoolSize = -1
 	options.DisableIdentity = true
 	options.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
-	return &options
+	if !options.IsClusterMode {
+		return redis.NewUniversalClient(&options)
+	}
+	cluster := options.Cluster()
+	cluster.ClusterStateReloadInterval = topologyWithin
+	return redis.NewClusterClient(cluster)
 }

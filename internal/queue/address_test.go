@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -38,11 +39,18 @@ func TestAddressOfEachKindIsUnderstood(t *testing.T) {
 	require.Equal(t, 2, sentinel.DB)
 	require.NotNil(t, sentinel.TLSConfig)
 	require.Empty(t, sentinel.TLSConfig.ServerName, "each host is checked by its own name")
+	require.Equal(t, 1, sentinel.replicas)
 
 	cluster, err := parseAddress("redis-cluster://a:7000,b:7001")
 	require.NoError(t, err)
 	require.True(t, cluster.IsClusterMode)
 	require.Equal(t, []string{"a:7000", "b:7001"}, cluster.Addrs)
+	require.Equal(t, 1, cluster.replicas)
+	require.Zero(t, plain.replicas)
+
+	cautious, err := parseAddress("redis-cluster://a?replicas=2")
+	require.NoError(t, err)
+	require.Equal(t, 2, cautious.replicas)
 }
 
 func TestWrongAddressSaysWhatWouldBeRightAndShowsNothing(t *testing.T) {
@@ -68,6 +76,18 @@ func TestWrongAddressSaysWhatWouldBeRightAndShowsNothing(t *testing.T) {
 		"redis-cluster://:hunter2@host/1":        "no databases",
 		"redis-cluster://host?tls=hunter2":       "neither true nor false",
 		"redis-cluster://:hunter2@host,,b?tls=1": "a host is missing",
+		"redis-cluster://host?replicas=hunter2":  "replicas is no number",
+		"redis-cluster://host?replicas=-1":       "replicas is no number",
+		"redis://:hunter2@host?replicas=1":       "unknown option",
+		"redis://:hunter2@host?ca_file=x":        "ca_file, cert_file and key_file need TLS",
+		"redis-cluster://host?key_file=hunter2":  "ca_file, cert_file and key_file need TLS",
+		"rediss://host?ca_file=/hunter2":         "ca_file does not exist",
+		"rediss://host?ca_file=/":                "ca_file can't be read",
+		"rediss://host?ca_file=address_test.go":  "ca_file holds no certificate in PEM",
+		"rediss://host?cert_file=hunter2":        "cert_file and key_file belong together",
+
+		"rediss://host?cert_file=hunter2&key_file=hunter2": "cert_file or key_file does not exist",
+		"rediss://host?cert_file=tls.go&key_file=tls.go":   "cert_file and key_file hold no certificate with its key in PEM",
 	} {
 		_, err := parseAddress(seal.Secret(address))
 		require.ErrorContains(t, err, reason, address)
@@ -76,10 +96,14 @@ func TestWrongAddressSaysWhatWouldBeRightAndShowsNothing(t *testing.T) {
 	}
 }
 
+// FuzzParseAddress keeps options that name files out: their reading is the system's.
 func FuzzParseAddress(f *testing.F) {
 	f.Add("redis-sentinel://u:p@a,b:1/2?master=m&tls=1")
 	f.Add("rediss://[::1]:7")
 	f.Fuzz(func(t *testing.T, address string) {
+		if strings.Contains(address, "_file") {
+			return
+		}
 		options, err := parseAddress(seal.Secret(address))
 		if err == nil {
 			require.NotEmpty(t, options.Addrs)

@@ -1,13 +1,8 @@
 package queue
 
 import (
-	"bufio"
 	"context"
-	"errors"
 	"fmt"
-	"strconv"
-	"strings"
-	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -133,55 +128,4 @@ func (c *Client) scrape() []scraped {
 		all = append(all, s)
 	}
 	return all
-}
-
-// MemoryUsed returns how much of its memory limit Redis has used, from 0 to 1, and 0 when it has no limit; of a cluster that of its
-// fullest master. It returns a fault.Transient error when Redis does not answer.
-func (c *Client) MemoryUsed(ctx context.Context) (float64, error) {
-	cluster, ok := c.redis.(*redis.ClusterClient)
-	if !ok {
-		used, err := memoryUsed(ctx, c.redis)
-		return used, asMemoryFault(err)
-	}
-	var mu sync.Mutex
-	var fullest float64
-	err := cluster.ForEachMaster(ctx, func(ctx context.Context, master *redis.Client) error {
-		used, err := memoryUsed(ctx, master)
-		mu.Lock()
-		defer mu.Unlock()
-		fullest = max(fullest, used)
-		return err
-	})
-	return fullest, asMemoryFault(err)
-}
-
-func asMemoryFault(err error) error {
-	if err == nil {
-		return nil
-	}
-	return fault.As(fault.Transient, fmt.Errorf("memory of redis: %w", err))
-}
-
-// memoryUsed asks for all of INFO: the embedded Redis has no memory section, and says so with an error when asked for it alone.
-func memoryUsed(ctx context.Context, node redis.Cmdable) (float64, error) {
-	info, err := node.Info(ctx).Result()
-	if err != nil {
-		return 0, err
-	}
-	var used, limit float64
-	for lines := bufio.NewScanner(strings.NewReader(info)); lines.Scan(); {
-		name, value, _ := strings.Cut(strings.TrimSpace(lines.Text()), ":")
-		switch name {
-		case "used_memory":
-			used, err = strconv.ParseFloat(value, 64)
-		case "maxmemory":
-			var limitErr error
-			limit, limitErr = strconv.ParseFloat(value, 64)
-			err = errors.Join(err, limitErr)
-		}
-	}
-	if err != nil || limit == 0 {
-		return 0, err
-	}
-	return used / limit, nil
 }

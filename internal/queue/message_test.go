@@ -18,7 +18,7 @@ func TestMessagesAreReadAsAsynqReadsThem(t *testing.T) {
 	server := localtest.Redis(t, localservers.RedisOptions{})
 	options, err := parseAddress(seal.Secret(server.URL()))
 	require.NoError(t, err)
-	client := redis.NewUniversalClient(&options)
+	client := redis.NewUniversalClient(&options.UniversalOptions)
 	t.Cleanup(func() { require.NoError(t, client.Close()) })
 	info, err := asynq.NewClientFromRedisClient(client).Enqueue(asynq.NewTask("text", []byte("\xff payload")), asynq.Queue("ingest-0"))
 	require.NoError(t, err)

@@ -50,6 +50,11 @@ func TestEveryMetricMoves(t *testing.T) {
 		"tgfleet_queue_put_back_total class=ingest found=active":   0,
 		"tgfleet_queue_put_back_total class=ingest found=archived": 0,
 		"tgfleet_queue_put_back_total class=ingest found=lost":     0,
+
+		"tgfleet_queue_redis_memory_used_ratio":                    0,
+		"tgfleet_queue_redis_unsafe setting=appendonly":            0,
+		"tgfleet_queue_redis_unsafe setting=maxmemory-policy":      0,
+		"tgfleet_queue_redis_unsafe setting=min-replicas-to-write": 0,
 	}, f.scrape(t))
 }
 

@@ -16,8 +16,9 @@ import (
 // bound, 30 minutes unless told otherwise; ours is explicit and far above what any handler needs.
 const taskBound = 10 * time.Minute
 
-// Put makes one task durable in the next queue of the route's class. It returns within ctx's deadline. An error of class
-// fault.Transient means that Redis refused or did not answer; when it did not answer, the task may be queued all the same.
+// Put makes one task durable in the next queue of the route's class: at a Redis with replicas (redis-sentinel:// and redis-cluster://)
+// that means that a replica has it, too. It returns within ctx's deadline. An error of class fault.Transient means that Redis
+// refused or did not answer, or that no replica confirmed in time; unless it was refused, the task may be queued all the same.
 // fault.Permanent means that the payload can't be encoded. The task is retried without end until its handler returns nil.
 func Put[P any](ctx context.Context, c *Client, r Route[P], payload P) error {
 	raw, err := r.Encode(payload)
@@ -34,7 +35,7 @@ func Put[P any](ctx context.Context, c *Client, r Route[P], payload P) error {
 func (c *Client) put(ctx context.Context, lane *lane, id string, task *asynq.Task) error {
 	queue := lane.turn()
 	start := time.Now()
-	_, err := c.tasks.EnqueueContext(ctx, task,
+	_, err := c.tasks.EnqueueContext(replicated(ctx), task,
 		asynq.TaskID(id), asynq.Queue(queue), asynq.MaxRetry(math.MaxInt32), asynq.Timeout(taskBound))
 	lane.metrics.put(time.Since(start), err)
 	if err != nil {
@@ -47,7 +48,8 @@ func (c *Client) put(ctx context.Context, lane *lane, id string, task *asynq.Tas
 const probeKeptFor = time.Minute
 
 // Probe succeeds when a Put would: it writes a small key with an expiry beside each queue in use. Redis answers a write with an error
-// while it is full, read-only, loading or unable to save, and those come back as fault.Transient like a Redis that is away.
+// while it is full, read-only, loading or unable to save, and those come back as fault.Transient like a Redis that is away. So does a
+// Redis whose replicas do not follow, where a Put waits for them.
 func (c *Client) Probe(ctx context.Context) error {
 	keys := []string{"tgfleet:probe"}
 	var queues []string
@@ -60,7 +62,7 @@ func (c *Client) Probe(ctx context.Context) error {
 	for _, queue := range queues {
 		keys = append(keys, queueKey(queue, "probe"))
 	}
-	_, err := c.redis.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+	_, err := c.redis.Pipelined(replicated(ctx), func(pipe redis.Pipeliner) error {
 		for _, key := range keys {
 			pipe.Set(ctx, key, 1, probeKeptFor)
 		}

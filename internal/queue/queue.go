@@ -63,6 +63,7 @@ type Client struct {
 	tasks   *asynq.Client
 	shards  map[Class]int
 	ages    ages
+	safety  *safety
 
 	mu sync.RWMutex
 	// lanes holds the classes in use. Added to by lane; a lane itself never changes.
@@ -88,8 +89,8 @@ type silent struct{}
 func (silent) Printf(context.Context, string, ...any) {}
 
 // Open returns a client for the Redis at address: redis://, rediss://, redis-sentinel:// or redis-cluster://. It makes no connection,
-// so Redis may be down; an error means that the address or the options are wrong, says what would be right, and never
-// shows the address. It silences go-redis's own logging for the whole process.
+// so Redis may be down; an error means that the address, a file that it names, or the options are wrong, says what would be right, and
+// never shows the address. It silences go-redis's own logging for the whole process.
 func Open(address seal.Secret, options Options) (*Client, error) {
 	parsed, err := parseAddress(address)
 	if err != nil {
@@ -102,17 +103,19 @@ func Open(address seal.Secret, options Options) (*Client, error) {
 	}
 	redis.SetLogger(silent{})
 	c := &Client{
-		log: options.Log,
-		connect: func(poolSize int, through func(dialer) dialer) redis.UniversalClient {
-			return redis.NewUniversalClient(tuned(parsed, poolSize, through))
-		},
-		shards: maps.Clone(options.Shards),
-		lanes:  make(map[Class]*lane),
+		log:     options.Log,
+		connect: parsed.client,
+		shards:  maps.Clone(options.Shards),
+		lanes:   make(map[Class]*lane),
 	}
 	if c.metrics, err = newMetrics(options.Registerer, c.scrape); err != nil {
 		return nil, fmt.Errorf("metrics of the queue: %w", err)
 	}
+	if c.safety, err = newSafety(options, parsed.replicas > 0); err != nil {
+		return nil, fmt.Errorf("metrics of the queue: %w", err)
+	}
 	c.redis = c.connect(putPoolSize, direct)
+	awaitReplicas(c.redis, parsed.replicas)
 	c.tasks = asynq.NewClientFromRedisClient(c.redis)
 	for class := range c.shards {
 		c.lane(class)

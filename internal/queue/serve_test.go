@@ -66,7 +66,7 @@ func TestErrorTextKeptWithATaskIsBounded(t *testing.T) {
 func TestCommandsThatFailAreNotRepeatedAtOnce(t *testing.T) {
 	t.Parallel()
 	l := newLink(func(through func(dialer) dialer) redis.UniversalClient {
-		return redis.NewUniversalClient(tuned(redis.UniversalOptions{Addrs: []string{"127.0.0.1:1"}}, 1, through))
+		return address{UniversalOptions: redis.UniversalOptions{Addrs: []string{"127.0.0.1:1"}}}.client(1, through)
 	})
 	t.Cleanup(func() { require.NoError(t, l.close()) })
 	begin := time.Now()

@@ -18,7 +18,7 @@ func TestTaskHasLostItsOwnerOnlyAfterLooksInGoodOrder(t *testing.T) {
 	server := localtest.Redis(t, localservers.RedisOptions{})
 	options, err := parseAddress(seal.Secret(server.URL()))
 	require.NoError(t, err)
-	client := redis.NewUniversalClient(&options)
+	client := redis.NewUniversalClient(&options.UniversalOptions)
 	t.Cleanup(func() { require.NoError(t, client.Close()) })
 	const lease, list = "asynq:{ingest-0}:lease", "asynq:workers:{somebody}"
 	task := taskName{"ingest-0", "a"}

@@ -45,8 +45,9 @@ func TestEveryMetricIsThereFromTheStartAsTheDocumentSays(t *testing.T) {
 }
 
 // The series that one story need not move each by itself: one value of these metrics stands for the others, which the tests of
-// internal/tasks bring about.
+// internal/tasks and internal/queue bring about.
 var sampled = []string{
+	"tgfleet_queue_redis_unsafe",
 	"tgfleet_archive_kinds_total", "tgfleet_archive_dead_letters_total", "tgfleet_archive_batches_total",
 	"tgfleet_archive_commit_duration_seconds",
 }
@@ -67,6 +68,7 @@ func TestEveryMetricMovesWithWhatItTells(t *testing.T) {
 	s.itComesAgain()
 	s.onePoisonDies()
 	s.theDatabaseAsksToTryAgain()
+	s.redisIsSetUpBadly()
 	s.redisIsAway()
 	s.nothingTakesUpdates()
 	s.calm()
@@ -304,6 +306,21 @@ func (s *story) theDatabaseAsksToTryAgain() {
 		committedOne: 1,
 		retry:        0,
 	})
+}
+
+// redisIsSetUpBadly has Redis give up what keeps its data, for a while.
+func (s *story) redisIsSetUpBadly() {
+	set := func(name, value string) {
+		s.t.Helper()
+		require.NoError(s.t, s.raw.ConfigSet(s.t.Context(), name, value).Err())
+	}
+	const unsafe = `tgfleet_queue_redis_unsafe{setting="appendonly"}`
+	set("appendonly", "no")
+	set("maxmemory", "1gb")
+	s.rises(unsafe, "tgfleet_queue_redis_memory_used_ratio")
+	set("appendonly", "yes")
+	set("maxmemory", "0")
+	s.falls(unsafe, "tgfleet_queue_redis_memory_used_ratio")
 }
 
 // redisIsAway kills Redis; what comes then goes round it.
