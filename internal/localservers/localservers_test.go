@@ -174,7 +174,7 @@ func TestPausedPostgresIsSilentUntilResumed(t *testing.T) {
 	require.NoError(t, server.Pause())
 	answer = ask(connection)
 	require.NoError(t, server.Restart(t.Context()), "a frozen server can be restarted")
-	<-answer
+	require.Eventually(t, func() bool { return len(answer) == 1 }, soon, 10*time.Millisecond)
 	require.NoError(t, server.Pause())
 	require.NoError(t, server.Kill(), "and killed")
 	require.NoError(t, server.Restart(t.Context()))

@@ -51,7 +51,10 @@ func NewAuthority(directory string) (*Authority, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the key of a server: %w", err)
 	}
-	return a, a.issue("server", server, root, serverKey, rootKey)
+	if err := a.issue("server", server, root, serverKey, rootKey); err != nil {
+		return nil, err
+	}
+	return a, nil
 }
 
 // issue writes the certificate of key, signed by signer, and key itself.
