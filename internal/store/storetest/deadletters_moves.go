@@ -267,12 +267,21 @@ func manyAreDropped(t *testing.T, db *store.DB) {
 }
 
 func letterIsDroppedOnce(t *testing.T, db *store.DB) {
-	const callers = 8
-	ids := idsOfLetters(bury(t, db, letter(1), letter(2)))
-	errs := make(chan error, callers)
+	// As many letters as keep a drop busy for a while.
+	const callers, letters = 8, 1500
+	buryMany(t, db, lettersTo(letters)...)
+	ids := idsOfLetters(listLetters(t, db, store.DeadLetterFilter{}, letters))
+	errs, begin := make(chan error, callers), make(chan struct{})
+	var connected errgroup.Group
 	for range callers {
-		go func() { errs <- db.DeadLetters().Drop(t.Context(), store.DeadLetterFilter{IDs: ids}, len(ids)) }()
+		connected.Go(func() error { return db.Ping(t.Context()) })
+		go func() {
+			<-begin
+			errs <- db.DeadLetters().Drop(t.Context(), store.DeadLetterFilter{IDs: ids}, len(ids))
+		}()
 	}
+	require.NoError(t, connected.Wait())
+	close(begin)
 	dropped := 0
 	for range callers {
 		err := <-errs
@@ -283,7 +292,7 @@ func letterIsDroppedOnce(t *testing.T, db *store.DB) {
 		require.Equal(t, fault.NotFound, fault.ClassOf(err), err)
 	}
 	require.Equal(t, 1, dropped)
-	require.Len(t, listMoves(t, db, store.DeadLetterFilter{}, 10), len(ids))
+	require.Len(t, listMoves(t, db, store.DeadLetterFilter{}, 2*letters), letters)
 }
 
 // withoutTime checks that moves were made just now, one after the other, and returns them without the time.
