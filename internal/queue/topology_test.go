@@ -1,0 +1,361 @@
+package queue_test
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tgfleet/tgfleet/internal/fault"
+	"github.com/tgfleet/tgfleet/internal/localservers"
+	"github.com/tgfleet/tgfleet/internal/localservers/localtest"
+	"github.com/tgfleet/tgfleet/internal/queue"
+	"github.com/tgfleet/tgfleet/internal/queue/queuetest"
+	"github.com/tgfleet/tgfleet/internal/seal"
+)
+
+const (
+	// putWithin is what the sink gives a put.
+	putWithin = 500 * time.Millisecond
+	// failoverWithin bounds a failover with all that follows, until the last task has come back, on a busy machine.
+	failoverWithin = 90 * time.Second
+	thousand       = 1000
+)
+
+// ledger knows which tasks were put, which of those puts were acknowledged, and which tasks have arrived.
+type ledger struct {
+	mu           sync.Mutex
+	acknowledged map[string]bool
+	arrived      map[string]bool
+	refused      int
+	slowest      time.Duration
+}
+
+func newLedger() *ledger {
+	return &ledger{acknowledged: make(map[string]bool), arrived: make(map[string]bool)}
+}
+
+// serve runs a server that takes down what arrives.
+func (l *ledger) serve(t *testing.T, client *queue.Client) {
+	t.Helper()
+	cfg := queuetest.Serving(func(_ context.Context, d *queue.Delivery[string]) error {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.arrived[d.Payload] = true
+		return nil
+	})
+	cfg.Concurrency = 8
+	queuetest.Run(t, client.Serve(cfg))
+}
+
+// put puts a task once and takes down what came of it.
+func (l *ledger) put(t *testing.T, client *queue.Client, payload string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), putWithin)
+	defer cancel()
+	start := time.Now()
+	err := queue.Put(ctx, client, queuetest.Text, payload)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.slowest = max(l.slowest, time.Since(start))
+	if err == nil {
+		l.acknowledged[payload] = true
+		return
+	}
+	l.refused++
+	if fault.ClassOf(err) != fault.Transient {
+		t.Errorf("put refused with %v", err)
+	}
+}
+
+// putMany puts so many tasks, several at once.
+func (l *ledger) putMany(t *testing.T, client *queue.Client, name string, count int) {
+	t.Helper()
+	var all sync.WaitGroup
+	for putter := range 10 {
+		all.Go(func() {
+			for i := putter; i < count; i += 10 {
+				l.put(t, client, fmt.Sprintf("%s %d", name, i))
+			}
+		})
+	}
+	all.Wait()
+}
+
+// keepPutting puts one task after another until the returned function is called.
+func (l *ledger) keepPutting(t *testing.T, client *queue.Client, name string) (stop func()) {
+	t.Helper()
+	enough := make(chan struct{})
+	var all sync.WaitGroup
+	for putter := range 4 {
+		all.Go(func() {
+			pace := time.NewTicker(3 * time.Millisecond)
+			defer pace.Stop()
+			for i := 0; ; i++ {
+				select {
+				case <-enough:
+					return
+				case <-pace.C:
+					l.put(t, client, fmt.Sprintf("%s %d of %d", name, i, putter))
+				}
+			}
+		})
+	}
+	stop = sync.OnceFunc(func() {
+		close(enough)
+		all.Wait()
+	})
+	t.Cleanup(stop)
+	return stop
+}
+
+func (l *ledger) counts() (acknowledged, refused int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.acknowledged), l.refused
+}
+
+// requireMore waits until so many more puts were acknowledged.
+func (l *ledger) requireMore(t *testing.T, more int) {
+	t.Helper()
+	before, _ := l.counts()
+	require.Eventually(t, func() bool {
+		now, _ := l.counts()
+		return now >= before+more
+	}, failoverWithin, 10*time.Millisecond)
+}
+
+// requireAllArrive waits until every task whose put was acknowledged has arrived.
+func (l *ledger) requireAllArrive(t *testing.T) {
+	t.Helper()
+	missing := func() (all []string) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		for payload := range l.acknowledged {
+			if !l.arrived[payload] {
+				all = append(all, payload)
+			}
+		}
+		return all
+	}
+	deadline := time.NewTimer(failoverWithin)
+	defer deadline.Stop()
+	again := time.NewTicker(10 * time.Millisecond)
+	defer again.Stop()
+	for {
+		select {
+		case <-again.C:
+			if len(missing()) == 0 {
+				return
+			}
+		case <-deadline.C:
+			require.Empty(t, missing(), "lost")
+		}
+	}
+}
+
+// requireThousand puts and serves a thousand tasks.
+func requireThousand(t *testing.T, url string) {
+	t.Helper()
+	client := queuetest.Open(t, seal.Secret(url), queue.Options{Shards: map[queue.Class]int{queuetest.Text.Class: 2}})
+	l := newLedger()
+	l.serve(t, client)
+	for round := 0; len(l.acknowledged) < thousand; round++ { // the machine may stand still for longer than a put may take
+		l.putMany(t, client, fmt.Sprint("round ", round), thousand-len(l.acknowledged))
+	}
+	l.requireAllArrive(t)
+	requireNothingLeft(t, client)
+}
+
+func requireNothingLeft(t *testing.T, client *queue.Client) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		depth, err := client.Depth(t.Context(), queuetest.Text.Class)
+		return err == nil && depth == queue.Depth{}
+	}, failoverWithin, 10*time.Millisecond)
+}
+
+func authority(t *testing.T) *localservers.Authority {
+	t.Helper()
+	a, err := localservers.NewAuthority(t.TempDir())
+	require.NoError(t, err)
+	return a
+}
+
+func TestOneRedisCarriesAThousandTasks(t *testing.T) {
+	t.Parallel()
+	t.Run("in the clear", func(t *testing.T) {
+		t.Parallel()
+		requireThousand(t, localtest.Redis(t, localservers.RedisOptions{}).URL())
+	})
+	t.Run("over TLS with its own authority", func(t *testing.T) {
+		t.Parallel()
+		requireThousand(t, localtest.Redis(t, localservers.RedisOptions{TLS: authority(t)}).URL())
+	})
+}
+
+func TestTLSIsOnlyAsGoodAsItsCertificates(t *testing.T) {
+	t.Parallel()
+	known := authority(t)
+	server := localtest.Redis(t, localservers.RedisOptions{TLS: known})
+	insistOnCertificates(t, server, known)
+	probe := func(url string) error {
+		return queuetest.Open(t, seal.Secret(url), queue.Options{}).Probe(t.Context())
+	}
+	files := strings.TrimSuffix(known.CAFile(), "ca.pem")
+	ours := "&cert_file=" + files + "server.pem&key_file=" + files + "server.key"
+	require.NoError(t, probe(server.URL()+ours))
+	require.Error(t, probe(server.URL()), "the server wants to know its clients")
+	address, _, _ := strings.Cut(server.URL(), "?")
+	require.ErrorContains(t, probe(address), "unknown authority")
+	require.ErrorContains(t, probe(address+"?ca_file="+authority(t).CAFile()+ours), "unknown authority")
+	other := strings.Replace(server.URL(), "127.0.0.1", "127.0.0.2", 1)
+	require.Error(t, probe(other+ours), "the certificate is for another address")
+}
+
+// insistOnCertificates has a Redis turn away clients without a certificate, as it does unless it is told otherwise.
+func insistOnCertificates(t *testing.T, server *localservers.Redis, known *localservers.Authority) {
+	t.Helper()
+	text, err := os.ReadFile(known.CAFile())
+	require.NoError(t, err)
+	roots := x509.NewCertPool()
+	require.True(t, roots.AppendCertsFromPEM(text))
+	raw := redis.NewClient(&redis.Options{Addr: server.Addr(), TLSConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}})
+	defer func() { require.NoError(t, raw.Close()) }()
+	require.NoError(t, raw.ConfigSet(t.Context(), "tls-auth-clients", "yes").Err())
+}
+
+// group is a Redis of several servers.
+type group struct {
+	url string
+	// shard returns the master of the tests' first queue, and its replicas.
+	shard func() (master *localservers.Redis, replicas []*localservers.Redis, err error)
+}
+
+func (g group) requireShard(t *testing.T) (master *localservers.Redis, replicas []*localservers.Redis) {
+	t.Helper()
+	master, replicas, err := g.shard()
+	require.NoError(t, err)
+	require.NotEmpty(t, replicas)
+	return master, replicas
+}
+
+// requireNewMaster waits until somebody else is the master.
+func (g group) requireNewMaster(t *testing.T, old *localservers.Redis) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		master, _, err := g.shard()
+		return err == nil && master != old
+	}, failoverWithin, 10*time.Millisecond)
+}
+
+func TestSentinel(t *testing.T) {
+	t.Parallel()
+	servers, err := localservers.StartRedisSentinel(t.Context(), localservers.RedisOptions{AppendOnly: true, TLS: authority(t)})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, servers.Stop()) })
+	g := group{url: servers.URL(), shard: func() (master *localservers.Redis, replicas []*localservers.Redis, err error) {
+		if master, err = servers.Master(); err == nil {
+			replicas, err = servers.Replicas()
+		}
+		return master, replicas, err
+	}}
+	g.suite(t)
+}
+
+func TestCluster(t *testing.T) {
+	t.Parallel()
+	servers, err := localservers.StartRedisCluster(t.Context(), 3, localservers.RedisOptions{AppendOnly: true, TLS: authority(t)})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, servers.Stop()) })
+	group{url: servers.URL(), shard: func() (master *localservers.Redis, replicas []*localservers.Redis, err error) {
+		return servers.Shard("asynq:{ingest-0}:pending")
+	}}.suite(t)
+}
+
+// suite is what every group of servers must do; its tests use the same servers one after another.
+func (g group) suite(t *testing.T) {
+	t.Helper()
+	t.Run("carries a thousand tasks", func(t *testing.T) { requireThousand(t, g.url) })
+	t.Run("tells that a master alone may take tasks", g.loneMasterIsTold)
+	t.Run("takes no task that no replica has", g.unconfirmedPutsFail)
+	t.Run("loses nothing when a master dies", func(t *testing.T) { g.failover(t, (*localservers.Redis).Kill, restart(t)) })
+	t.Run("loses nothing when a master freezes and comes back", func(t *testing.T) {
+		g.failover(t, (*localservers.Redis).Pause, (*localservers.Redis).Resume)
+	})
+}
+
+func restart(t *testing.T) func(r *localservers.Redis) error {
+	t.Helper()
+	return func(r *localservers.Redis) error { return r.Restart(t.Context()) }
+}
+
+func (g group) loneMasterIsTold(t *testing.T) {
+	f := watched(t, seal.Secret(g.url))
+	f.requireUnsafe(t, "min-replicas-to-write")
+	require.Contains(t, f.log.String(), "setting=min-replicas-to-write set_to=1")
+}
+
+func (g group) unconfirmedPutsFail(t *testing.T) {
+	client := queuetest.Open(t, seal.Secret(g.url), queue.Options{})
+	l := newLedger()
+	l.putMany(t, client, "before", 20)
+	require.NoError(t, client.Probe(t.Context()))
+	_, replicas := g.requireShard(t)
+	for _, replica := range replicas {
+		require.NoError(t, replica.Pause())
+	}
+
+	acknowledged, _ := l.counts()
+	l.putMany(t, client, "meanwhile", 20)
+	now, refused := l.counts()
+	require.Equal(t, acknowledged, now)
+	require.GreaterOrEqual(t, refused, 20)
+	require.Less(t, l.slowest, 3*putWithin)
+	ctx, cancel := context.WithTimeout(t.Context(), putWithin)
+	defer cancel()
+	require.Equal(t, fault.Transient, fault.ClassOf(client.Probe(ctx)), "the breaker lets no such Redis in")
+
+	for _, replica := range replicas {
+		require.NoError(t, replica.Resume())
+	}
+	stop := l.keepPutting(t, client, "after")
+	l.requireMore(t, 20)
+	stop()
+	l.serve(t, client)
+	l.requireAllArrive(t)
+	requireNothingLeft(t, client)
+}
+
+// failover makes the master of the first queue leave while tasks are put and served, and come back once it has been replaced.
+func (g group) failover(t *testing.T, leave, back func(r *localservers.Redis) error) {
+	t.Helper()
+	client := queuetest.Open(t, seal.Secret(g.url), queue.Options{
+		Registerer: prometheus.NewRegistry(), Shards: map[queue.Class]int{queuetest.Text.Class: 2},
+	})
+	l := newLedger()
+	l.serve(t, client)
+	stop := l.keepPutting(t, client, "task")
+	l.requireMore(t, 100)
+	master, _ := g.requireShard(t)
+
+	require.NoError(t, leave(master))
+	g.requireNewMaster(t, master)
+	_, refused := l.counts()
+	require.Positive(t, refused, "nobody took tasks for a while")
+	require.NoError(t, back(master))
+
+	l.requireMore(t, 200)
+	stop()
+	require.Less(t, l.slowest, 3*putWithin)
+	l.requireAllArrive(t)
+	requireNothingLeft(t, client)
+}
