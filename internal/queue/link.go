@@ -120,8 +120,10 @@ func (l *link) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 		if redis.IsOOMError(err) {
 			err = takeFromFull(ctx, next, cmd, err)
 		}
-		// asynq gives a deadline, the end of the lease, to the reports of a task's end and to nothing else.
+		// asynq gives a deadline, the end of the lease, to the reports of a task's end and to nothing else. All of them are scripts:
+		// what go-redis says first on a new connection has the same deadline, and a broken connection does not mend.
 		_, report := ctx.Deadline()
+		report = report && strings.HasPrefix(cmd.Name(), "eval")
 		for attempt := 1; failed(err) && l.pause(ctx, attempt) && report; attempt++ {
 			cmd.SetErr(nil)
 			if err = next(ctx, cmd); gone(err) {

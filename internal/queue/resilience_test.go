@@ -19,6 +19,7 @@ import (
 	"github.com/tgfleet/tgfleet/internal/queue"
 	"github.com/tgfleet/tgfleet/internal/queue/queuetest"
 	"github.com/tgfleet/tgfleet/internal/seal"
+	"github.com/tgfleet/tgfleet/internal/testkit"
 )
 
 type fixture struct {
@@ -322,4 +323,37 @@ func TestErrorOfAPutIsClassed(t *testing.T) {
 	cancel()
 	require.Equal(t, fault.Transient, fault.ClassOf(queue.Put(ended, f.client, queuetest.Text, "x")))
 	require.Equal(t, queue.Depth{}, f.depth(t))
+}
+
+// TestFinishedTasksAreReportedOnceTheNetworkHeals cuts the server off while it has finished tasks to report.
+func TestFinishedTasksAreReportedOnceTheNetworkHeals(t *testing.T) {
+	t.Parallel()
+	const tasks = 8
+	f := setup(t, localservers.RedisOptions{})
+	network := testkit.NewProxy(t, f.redis.Addr())
+	served := queuetest.Open(t, seal.Secret("redis://"+network.Addr()), queue.Options{Shards: map[queue.Class]int{queuetest.Text.Class: 1}})
+	began, goOn := make(chan struct{}, tasks), make(chan struct{})
+	cfg := queuetest.Serving(func(context.Context, *queue.Delivery[string]) error {
+		began <- struct{}{}
+		<-goOn
+		return nil
+	})
+	cfg.Concurrency = tasks
+	queuetest.Run(t, served.Serve(cfg))
+	for range tasks {
+		f.put(t, "payload")
+	}
+	for range tasks {
+		<-began
+	}
+	network.Cut()
+	close(goOn)
+	for range 20 { // connections are tried, and broken, for a while
+		require.Equal(t, fault.Transient, fault.ClassOf(served.Probe(t.Context())))
+		<-time.After(20 * time.Millisecond)
+	}
+	network.Heal()
+	// The lease of a task is thirty seconds: who waits for its end has not reported.
+	require.Eventually(t, func() bool { return f.depth(t) == queue.Depth{} }, 15*time.Second, 20*time.Millisecond)
+	require.Empty(t, began, "no task ran twice")
 }
