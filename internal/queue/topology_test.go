@@ -310,6 +310,12 @@ func (g group) unconfirmedPutsFail(t *testing.T) {
 	l.putMany(t, client, "before", 20)
 	require.NoError(t, client.Probe(t.Context()))
 	_, replicas := g.requireShard(t)
+	resume := func() {
+		for _, replica := range replicas {
+			require.NoError(t, replica.Resume())
+		}
+	}
+	t.Cleanup(resume) // also after a failure, for those who come next
 	for _, replica := range replicas {
 		require.NoError(t, replica.Pause())
 	}
@@ -324,9 +330,7 @@ func (g group) unconfirmedPutsFail(t *testing.T) {
 	defer cancel()
 	require.Equal(t, fault.Transient, fault.ClassOf(client.Probe(ctx)), "the breaker lets no such Redis in")
 
-	for _, replica := range replicas {
-		require.NoError(t, replica.Resume())
-	}
+	resume()
 	stop := l.keepPutting(t, client, "after")
 	l.requireMore(t, 20)
 	stop()
