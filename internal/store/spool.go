@@ -79,6 +79,23 @@ func (s *Spool) Claim(ctx context.Context, limit int, hold time.Duration) ([]ing
 	return batches, nil
 }
 
+// Hold keeps batches that the caller has claimed from others for hold from now, unless they are held for longer. Batches that have gone, or
+// whose claim has ended, are left alone, and so are those that somebody is just applying: nobody can claim them meanwhile.
+func (s *Spool) Hold(ctx context.Context, ids []int64, hold time.Duration) error {
+	until := s.db.dialect.clockTimeAfter()
+	mine := `SELECT id FROM spool WHERE id IN ? AND claimed AND due_at < ` + until
+	if s.db.dialect == onPostgres {
+		mine += ` ORDER BY id FOR UPDATE SKIP LOCKED`
+	}
+	err := s.db.write(ctx, func(tx *gorm.DB) error {
+		return tx.Exec(`UPDATE spool SET due_at = `+until+` WHERE id IN (`+mine+`)`, interval(hold), ids, interval(hold)).Error
+	})
+	if err != nil {
+		return fmt.Errorf("hold %d spooled batches: %w", len(ids), err)
+	}
+	return nil
+}
+
 // Mark writes down that the claimer of batch is about to run one part of it, in place of any part marked before, and holds the batch
 // for hold from now. It returns a fault.NotFound error when the batch has gone, or another claim has found that this one ended.
 func (s *Spool) Mark(ctx context.Context, batch ingest.Spooled, part int, hold time.Duration) error {

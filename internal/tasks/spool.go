@@ -20,11 +20,13 @@ import (
 const (
 	// claimRows is how many rows of the spool a worker holds at a time; they are settled together and share transactions.
 	claimRows = 16
-	// claimHold is for how long nobody else takes a row: longer than a commit may take, short for those who wait for the rows
-	// of a dead worker.
-	claimHold = 40 * time.Second
-	// claimWithin and postponeWithin bound the small writes beside the commits.
+	// claimHold is for how long nobody else takes a row: short for those who wait for the rows of a dead worker. A live one holds
+	// its rows on every holdEvery, so that a hold outlasts a try that fails.
+	claimHold = 12 * time.Second
+	holdEvery = 4 * time.Second
+	// claimWithin, holdWithin and postponeWithin bound the small writes beside the commits.
 	claimWithin    = 5 * time.Second
+	holdWithin     = 3 * time.Second
 	postponeWithin = 5 * time.Second
 	// spoolEvery is how often an empty spool is looked at.
 	spoolEvery = time.Second
@@ -42,6 +44,8 @@ type Spool interface {
 	CountFailure(ctx context.Context, id int64) (int, error)
 	// Postpone ends the claim of the batch id in good order and makes it due in pause from now.
 	Postpone(ctx context.Context, id int64, pause time.Duration) error
+	// Hold keeps claimed rows from others for hold from now; it leaves those alone whose claim has ended.
+	Hold(ctx context.Context, ids []int64, hold time.Duration) error
 	// Mark notes that a part of a claimed row is about to be run, and holds the row for hold from now.
 	Mark(ctx context.Context, row ingest.Spooled, part int, hold time.Duration) error
 	// Unmark takes the mark off again.
@@ -166,7 +170,15 @@ func (d *Drain) count(ctx context.Context) {
 
 // drain settles rows and reports whether all of them are.
 func (d *Drain) drain(ctx context.Context, rows []ingest.Spooled) bool {
+	if len(rows) == 0 {
+		return true
+	}
 	settling := context.WithoutCancel(ctx)
+	holding, settled := context.WithCancel(settling)
+	var held sync.WaitGroup
+	held.Go(func() { d.hold(holding, rows) })
+	defer held.Wait()
+	defer settled()
 	var all errgroup.Group
 	for _, row := range rows {
 		all.Go(func() error {
@@ -179,6 +191,29 @@ func (d *Drain) drain(ctx context.Context, rows []ingest.Spooled) bool {
 		})
 	}
 	return all.Wait() == nil
+}
+
+// hold keeps rows from others until ctx ends. What fails is tried again at the next turn; should all turns fail, others take the rows as
+// they take those of a dead worker, which is harmless.
+func (d *Drain) hold(ctx context.Context, rows []ingest.Spooled) {
+	ids := make([]int64, len(rows))
+	for i := range rows {
+		ids[i] = rows[i].ID
+	}
+	tick := time.NewTicker(holdEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		within, cancel := context.WithTimeout(ctx, holdWithin)
+		if err := d.spool.Hold(within, ids, claimHold); err != nil && ctx.Err() == nil {
+			d.log.Debug("rows of the spool not held on", "error", err)
+		}
+		cancel()
+	}
 }
 
 // spoolTraces are the traces in a row of the spool.

@@ -323,7 +323,6 @@ func TestOutageOfTheDatabaseIsNoCrashAndIsToldOnce(t *testing.T) {
 	defer turns.Stop()
 	<-turns.C
 	require.NoError(t, server.Restart(t.Context()))
-	// The claim's hold is longer than this waits: the row was given back.
 	require.Eventually(t, func() bool {
 		var n int
 		return w.sql.QueryRowContext(t.Context(), countSpool).Scan(&n) == nil && n == 0

@@ -25,6 +25,7 @@ func Spool(t *testing.T, open Open) {
 		"what has been due longest is claimed first":       spoolClaimsOldestFirst,
 		"claimers never share a batch within the hold":     spoolClaimsOnce,
 		"a batch comes back when its claimer's hold ends":  spoolHoldEnds,
+		"a hold can be made longer, and never shorter":     spoolHoldsOn,
 		"a failure is counted and brings the batch back":   spoolCountsFailures,
 		"a failure of a batch that is gone is not found":   spoolCountsNothing,
 		"a claim that ended without a word was a crash":    spoolCountsCrashes,
@@ -52,6 +53,23 @@ func put(t *testing.T, s *store.Spool, batch ingest.Spooled) int64 {
 	id, err := s.Put(t.Context(), batch)
 	require.NoError(t, err)
 	return id
+}
+
+func spoolHoldsOn(t *testing.T, db *store.DB) {
+	s := db.Spool()
+	for range 3 {
+		put(t, s, ingest.Spooled{})
+	}
+	held, postponed, free := claim(t, s, 1, soon), claim(t, s, 1, late), claim(t, s, 1, soon)
+	require.NoError(t, s.Postpone(t.Context(), postponed[0].ID, soon))
+	require.NoError(t, s.Hold(t.Context(), []int64{held[0].ID, postponed[0].ID, 999}, late))
+	require.NoError(t, s.Hold(t.Context(), []int64{held[0].ID}, soon), "it is held for longer")
+	var back []int64
+	eventually(t, func() bool {
+		back = append(back, idsOf(claim(t, s, 10, late))...)
+		return len(back) >= 2
+	}, "the others come back")
+	require.ElementsMatch(t, []int64{postponed[0].ID, free[0].ID}, back)
 }
 
 func claim(t *testing.T, s *store.Spool, limit int, hold time.Duration) []ingest.Spooled {
