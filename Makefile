@@ -67,6 +67,11 @@ outage: ## The fleet at 200 updates a second, MINUTES (10) without Redis and the
 	go test ./internal/e2e -run '^TestFleetOutlivesALongOutage$$' -v -count=1 -timeout $$(( 6 * $(or $(MINUTES),10) + 10 ))m \
 		-args -outage $(or $(MINUTES),10)m
 
+.PHONY: recovery
+recovery: ## How soon the work of a killed worker is done by others: TRIALS (20) of it; prints median and maximum.
+	go test ./internal/e2e -run '^TestWorkOfAKilledWorkerIsDoneByOthers$$' -v -count=1 -timeout 1h \
+		-args -recovery.trials $(or $(TRIALS),20)
+
 .PHONY: help
 help: ## This list.
 	@awk 'BEGIN { FS = ":.*## " } /^##@/ { printf "\n%s\n", substr($$0, 5) } \
