@@ -62,6 +62,11 @@ golangci: ## The linters alone (.golangci.yml).
 fuzz: ## Every fuzz target FUZZ (50000x) times; FUZZ=10000000x is a long search.
 	.ci/fuzz $(or $(FUZZ),50000x)
 
+.PHONY: chaos
+chaos: ## FAULTS (100) faults of every kind in a fleet under traffic, those that SEED (1) decides; KIND="redis killed" has one kind only.
+	go test ./internal/e2e -run '^TestChaos$$' -v -count=1 -timeout 4h \
+		-args -chaos.seed $(or $(SEED),1) -chaos.faults $(or $(FAULTS),100) -chaos.kind "$(KIND)"
+
 .PHONY: outage
 outage: ## The fleet at 200 updates a second, MINUTES (10) without Redis and then without PostgreSQL; prints figures.
 	go test ./internal/e2e -run '^TestFleetOutlivesALongOutage$$' -v -count=1 -timeout $$(( 6 * $(or $(MINUTES),10) + 10 ))m \
