@@ -56,10 +56,10 @@ func (o *outages) alter(readOnly string) {
 // be faster.
 func (o *outages) hogConnections() (free func()) {
 	o.t.Helper()
-	for _, s := range o.servers {
-		s.signal(syscall.SIGSTOP)
-		defer s.signal(syscall.SIGCONT)
-	}
+	o.stream.pause()
+	defer o.stream.goOn()
+	o.signal(syscall.SIGSTOP)
+	defer o.signal(syscall.SIGCONT)
 	o.exec("SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE application_name = 'tgfleet'")
 	pool, err := sql.Open("pgx", o.env["DATABASE_URL"])
 	require.NoError(o.t, err)
@@ -78,6 +78,14 @@ func (o *outages) hogConnections() (free func()) {
 			require.NoError(o.t, one.Close())
 		}
 		require.NoError(o.t, pool.Close())
+	}
+}
+
+// signal sends a signal to every process of the fleet.
+func (o *outages) signal(sig syscall.Signal) {
+	o.t.Helper()
+	for _, s := range o.servers {
+		s.signal(sig)
 	}
 }
 

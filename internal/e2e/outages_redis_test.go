@@ -45,7 +45,7 @@ func TestFleetOutlivesEveryOutageOfRedis(t *testing.T) {
 			_ = o.raw.Do(context.Background(), "SHUTDOWN").Err() // the answer is the end of the connection
 			eventually(t, startWithin, func(ctx context.Context) error {
 				if o.raw.Ping(ctx).Err() == nil {
-					return fmt.Errorf("redis still answers")
+					return errors.New("redis still answers")
 				}
 				return nil
 			})
