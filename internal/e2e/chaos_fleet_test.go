@@ -90,7 +90,7 @@ func (c *chaosFleet) newNode(program, addrVar string) *node {
 	require.NoError(c.t, err)
 	n := &node{
 		f: c.fleet, program: program, addrVar: addrVar,
-		redis: testkit.NewProxy(c.t, c.fleet.redis.Addr()), sql: testkit.NewProxy(c.t, database.Host),
+		redis: testkit.NewProxy(c.t, c.redis.Addr()), sql: testkit.NewProxy(c.t, database.Host),
 	}
 	database.Host = n.sql.Addr()
 	n.env = c.env.with(environment{"REDIS_URL": "redis://" + n.redis.Addr() + "/0", "DATABASE_URL": database.String()})

@@ -109,24 +109,29 @@ func (p *Proxy) connect(client net.Conn) {
 	if !p.pass() {
 		return
 	}
-	for range p.servers {
-		server, err := net.DialTimeout("tcp", p.servers[p.turn.Add(1)%uint64(len(p.servers))], time.Second)
-		if err != nil {
-			continue
-		}
-		if !p.keep(server) {
-			return
-		}
-		defer p.drop(server)
-		back := make(chan struct{})
-		go func() {
-			defer close(back)
-			p.pump(server, client)
-		}()
-		p.pump(client, server)
-		<-back
+	server := p.dial()
+	if server == nil || !p.keep(server) {
 		return
 	}
+	defer p.drop(server)
+	back := make(chan struct{})
+	go func() {
+		defer close(back)
+		p.pump(server, client)
+	}()
+	p.pump(client, server)
+	<-back
+}
+
+// dial returns a connection to the next server that answers; nil when none does.
+func (p *Proxy) dial() net.Conn {
+	for range p.servers {
+		server, err := net.DialTimeout("tcp", p.servers[p.turn.Add(1)%uint64(len(p.servers))], time.Second)
+		if err == nil {
+			return server
+		}
+	}
+	return nil
 }
 
 // keep remembers an end of a connection; it refuses, and resets, when the network is cut.
