@@ -23,7 +23,6 @@ func openTerminal(t testing.TB) (ours, theirs *os.File) {
 	t.Cleanup(func() { _ = ours.Close() })
 	var unlock, number int32
 	for request, argument := range map[uintptr]*int32{syscall.TIOCSPTLCK: &unlock, syscall.TIOCGPTN: &number} {
-		//nolint:gosec // the system calls of a terminal take pointers
 		_, _, failure := syscall.Syscall(syscall.SYS_IOCTL, ours.Fd(), request, uintptr(unsafe.Pointer(argument)))
 		require.Zero(t, failure)
 	}
