@@ -262,7 +262,8 @@ func TestSentinel(t *testing.T) {
 	servers, err := localservers.StartRedisSentinel(t.Context(), localservers.RedisOptions{AppendOnly: true, TLS: authority(t)})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, servers.Stop()) })
-	g := group{url: servers.URL(), shard: func() (master *localservers.Redis, replicas []*localservers.Redis, err error) {
+	// With one confirmation of two, the replica that has not got a task may become the master: see docs/durability.md.
+	g := group{url: servers.URL() + "&replicas=2", shard: func() (master *localservers.Redis, replicas []*localservers.Redis, err error) {
 		if master, err = servers.Master(); err == nil {
 			replicas, err = servers.Replicas()
 		}
@@ -287,15 +288,7 @@ func (g group) suite(t *testing.T) {
 	t.Run("carries a thousand tasks", func(t *testing.T) { requireThousand(t, g.url) })
 	t.Run("tells that a master alone may take tasks", g.loneMasterIsTold)
 	t.Run("takes no task that no replica has", g.unconfirmedPutsFail)
-	t.Run("loses nothing when a master dies", func(t *testing.T) { g.failover(t, (*localservers.Redis).Kill, restart(t)) })
-	t.Run("loses nothing when a master freezes and comes back", func(t *testing.T) {
-		g.failover(t, (*localservers.Redis).Pause, (*localservers.Redis).Resume)
-	})
-}
-
-func restart(t *testing.T) func(r *localservers.Redis) error {
-	t.Helper()
-	return func(r *localservers.Redis) error { return r.Restart(t.Context()) }
+	t.Run("loses nothing when a master dies", g.failover)
 }
 
 func (g group) loneMasterIsTold(t *testing.T) {
@@ -339,9 +332,8 @@ func (g group) unconfirmedPutsFail(t *testing.T) {
 	requireNothingLeft(t, client)
 }
 
-// failover makes the master of the first queue leave while tasks are put and served, and come back once it has been replaced.
-func (g group) failover(t *testing.T, leave, back func(r *localservers.Redis) error) {
-	t.Helper()
+// failover kills the master of the first queue while tasks are put and served, and lets it come back once it has been replaced.
+func (g group) failover(t *testing.T) {
 	client := queuetest.Open(t, seal.Secret(g.url), queue.Options{
 		Registerer: prometheus.NewRegistry(), Shards: map[queue.Class]int{queuetest.Text.Class: 2},
 	})
@@ -351,11 +343,11 @@ func (g group) failover(t *testing.T, leave, back func(r *localservers.Redis) er
 	l.requireMore(t, 100)
 	master, _ := g.requireShard(t)
 
-	require.NoError(t, leave(master))
+	require.NoError(t, master.Kill())
 	g.requireNewMaster(t, master)
 	_, refused := l.counts()
 	require.Positive(t, refused, "nobody took tasks for a while")
-	require.NoError(t, back(master))
+	require.NoError(t, master.Restart(t.Context()))
 
 	l.requireMore(t, 200)
 	stop()
