@@ -2,7 +2,6 @@ package e2e_test
 
 import (
 	"context"
-	"math/rand/v2"
 	"slices"
 	"syscall"
 	"time"
@@ -154,22 +153,27 @@ CREATE TRIGGER disk_full BEFORE INSERT ON spool FOR EACH ROW EXECUTE FUNCTION di
 var troublesOfNetworks = []trouble{
 	{kind: "api cut from redis", served: true, begin: network(anAPI, toRedis, (*testkit.Proxy).Cut)},
 	{kind: "api to redis hangs", served: true, begin: network(anAPI, toRedis, (*testkit.Proxy).Hang)},
-	{kind: "api to redis slow", served: true, begin: network(anAPI, toRedis, slow)},
+	{kind: "api to redis slow", served: true, begin: slowNetwork(anAPI, toRedis)},
 	{kind: "api cut from postgres", served: true, begin: network(anAPI, toPostgres, (*testkit.Proxy).Cut)},
 	{kind: "api to postgres hangs", served: true, begin: network(anAPI, toPostgres, (*testkit.Proxy).Hang)},
 	{kind: "worker cut from redis", served: true, begin: network(aWorker, toRedis, (*testkit.Proxy).Cut)},
 	{kind: "worker to redis hangs", served: true, begin: network(aWorker, toRedis, (*testkit.Proxy).Hang)},
-	{kind: "worker to redis slow", served: true, begin: network(aWorker, toRedis, slow)},
+	{kind: "worker to redis slow", served: true, begin: slowNetwork(aWorker, toRedis)},
 	{kind: "worker cut from postgres", served: true, begin: network(aWorker, toPostgres, (*testkit.Proxy).Cut)},
 	{kind: "worker to postgres hangs", served: true, begin: network(aWorker, toPostgres, (*testkit.Proxy).Hang)},
-	{kind: "worker to postgres slow", served: true, begin: network(aWorker, toPostgres, slow)},
+	{kind: "worker to postgres slow", served: true, begin: slowNetwork(aWorker, toPostgres)},
 }
 
 func toRedis(n *node) *testkit.Proxy    { return n.redis }
 func toPostgres(n *node) *testkit.Proxy { return n.sql }
 
-// slow delays from hardly noticeable to beyond the time that a flush has.
-func slow(p *testkit.Proxy) { p.Delay(time.Duration(20+rand.IntN(380)) * time.Millisecond) }
+// slowNetwork delays from hardly noticeable to beyond the time that a flush has.
+func slowNetwork(of pick, to func(*node) *testkit.Proxy) func(*chaosFleet, testkit.Fault) func() {
+	return func(c *chaosFleet, f testkit.Fault) func() {
+		delay := time.Duration(20+f.Target%380) * time.Millisecond
+		return network(of, to, func(p *testkit.Proxy) { p.Delay(delay) })(c, f)
+	}
+}
 
 func network(of pick, to func(*node) *testkit.Proxy, trouble func(*testkit.Proxy)) func(*chaosFleet, testkit.Fault) func() {
 	return func(c *chaosFleet, f testkit.Fault) func() {
