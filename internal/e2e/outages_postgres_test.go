@@ -96,9 +96,14 @@ func (o *outages) becomesReplica() {
 	require.NoError(o.t, o.db.pool.QueryRowContext(context.Background(), "SHOW data_directory").Scan(&data))
 	writeFile(o.t, filepath.Join(data, "standby.signal"), "")
 	require.NoError(o.t, o.database.Restart(context.Background()))
-	var following bool
-	require.NoError(o.t, o.db.pool.QueryRowContext(context.Background(), "SELECT pg_is_in_recovery()").Scan(&following))
-	require.True(o.t, following)
+	eventually(o.t, startWithin, func(ctx context.Context) error {
+		// The pool may still have a connection to the server before.
+		following, err := o.db.number(ctx, "SELECT pg_is_in_recovery()::int")
+		if err == nil && following != 1 {
+			err = errors.New("the server is no replica")
+		}
+		return err
+	})
 }
 
 func (o *outages) isPromoted() {
