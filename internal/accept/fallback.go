@@ -58,7 +58,8 @@ func newFallback(cfg Config) *fallback {
 // write makes envelopes durable within flushWithin; while both stores are known to be away it refuses at once, so that a queue of
 // callers is not kept waiting for one time-out after another.
 func (f *fallback) write(ctx context.Context, envelopes []ingest.Envelope) error {
-	ctx, cancel := context.WithTimeout(ctx, flushWithin)
+	giveUp := time.Now().Add(flushWithin)
+	ctx, cancel := context.WithDeadline(ctx, giveUp)
 	defer cancel()
 	within, out := queueWithin, f.queueOut.why()
 	if f.spoolOut.why() != "" {
@@ -68,7 +69,7 @@ func (f *fallback) write(ctx context.Context, envelopes []ingest.Envelope) error
 		return nil
 	}
 	// What nobody else takes goes to a queue that runs full or is only slow: it has what is left of the time.
-	if out != failed && ctx.Err() == nil && f.put(ctx, envelopes, flushWithin) {
+	if out != failed && time.Now().Before(giveUp) && f.put(ctx, envelopes, flushWithin) {
 		if f.queueOut.why() == failed {
 			f.useQueue()
 		}
