@@ -58,26 +58,31 @@ func (p *Proxy) Addr() string { return p.listener.Addr().String() }
 
 // Cut resets all connections, and every new one at once.
 func (p *Proxy) Cut() {
-	p.become(network{cut: true})
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.become(network{cut: true})
 	for end := range p.open {
 		reset(end)
 	}
 }
 
 // Hang lets connections stand, old and new ones, and nothing through: neither end learns of it.
-func (p *Proxy) Hang() { p.become(network{hangs: true}) }
+func (p *Proxy) Hang() { p.change(network{hangs: true}) }
 
 // Delay lets every piece of data, in either direction, wait for d.
-func (p *Proxy) Delay(d time.Duration) { p.become(network{delay: d}) }
+func (p *Proxy) Delay(d time.Duration) { p.change(network{delay: d}) }
 
 // Heal lets everything through again, what was held up as well.
-func (p *Proxy) Heal() { p.become(network{}) }
+func (p *Proxy) Heal() { p.change(network{}) }
 
-func (p *Proxy) become(state network) {
+func (p *Proxy) change(state network) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.become(state)
+}
+
+// become is change for who holds p.mu.
+func (p *Proxy) become(state network) {
 	p.state = state
 	close(p.changed)
 	p.changed = make(chan struct{})
@@ -150,12 +155,30 @@ func (p *Proxy) drop(end net.Conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.open, end)
+	p.end(end)
+}
+
+func (p *Proxy) hangUp(ends ...net.Conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, end := range ends {
+		p.end(end)
+	}
+}
+
+// end closes an end of a connection: with a reset once the network is cut, whoever of those that hold the end is first. Its caller holds
+// p.mu.
+func (p *Proxy) end(end net.Conn) {
+	if p.state.cut {
+		reset(end)
+		return
+	}
 	_ = end.Close()
 }
 
 // pump carries data from one end to the other until one of them is closed, and then closes both.
 func (p *Proxy) pump(from, to net.Conn) {
-	defer func() { _, _ = from.Close(), to.Close() }()
+	defer p.hangUp(from, to)
 	piece := make([]byte, 64<<10)
 	for {
 		n, err := from.Read(piece)
