@@ -94,10 +94,13 @@ func openArchive(t testing.TB, driver, dsn string, seconds func(string) string) 
 	return &archive{t: t, pool: pool, seconds: seconds}
 }
 
+// readWithin bounds the reading of one table; a long run fills it.
+const readWithin = 10 * time.Minute
+
 // each calls scan for every row that the query returns.
 func (a *archive) each(query string, scan func(rows *sql.Rows) error) {
 	a.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), readWithin)
 	defer cancel()
 	rows, err := a.pool.QueryContext(ctx, query)
 	require.NoError(a.t, err)

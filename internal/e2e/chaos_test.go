@@ -35,8 +35,11 @@ const mostRefused = 0.01
 // is taken: `make chaos SEED=7 FAULTS=300` is a longer run. The same seed brings the same faults about in the same order; what
 // hits an update in the middle of which step is up to the machine.
 //
-// What it is worth was tried by taking things out on purpose. Without the sweeper, seed 926 is not recovered from its first fault, the death
-// of Redis, within the bound.
+// What it is worth was tried by taking things out on purpose; each time `make chaos SEED=926 FAULTS=3` fails, which passes otherwise.
+// Without the sweeper the fleet does not recover from the first fault, the death of Redis, within the bound. Without the spool nothing is
+// lost, for Telegram keeps it, but 754 of 5,485 updates are refused. When a commit that the database refuses is not cut in halves, its
+// batch comes back for ever, and the fleet does not recover from the first fault either; when all of it dies instead, 29 rows are
+// lost, and 9 dead letters are too many.
 func TestChaos(t *testing.T) {
 	c := startChaosFleet(t, *chaosSeed)
 	defer func() {
@@ -141,6 +144,7 @@ func (c *chaosFleet) count(report *testkit.Report) {
 	tally(c, report, "revisions", want.revisions, got.revisions)
 	tally(c, report, "events", want.events, got.events)
 	tally(c, report, "dead letters", lettersOf(poison), c.db.letters())
+	tally(c, report, "updates of a day", nil, c.db.twiceADay())
 	if len(poison) != c.poisoned {
 		c.t.Errorf("%d of %d poison updates were taken", len(poison), c.poisoned)
 	}
@@ -150,7 +154,10 @@ func (c *chaosFleet) count(report *testkit.Report) {
 func tally[K, V comparable](c *chaosFleet, report *testkit.Report, what string, want, got map[K]V) {
 	c.t.Helper()
 	for key, value := range want {
-		if found, there := got[key]; !there || found != value {
+		switch found, there := got[key]; {
+		case there && more(found, value):
+			report.Doubled++
+		case !there || found != value:
 			report.Lost++
 		}
 	}
@@ -160,6 +167,12 @@ func tally[K, V comparable](c *chaosFleet, report *testkit.Report, what string, 
 		}
 	}
 	requireSame(c.t, what, want, got)
+}
+
+// more says whether the values are counts, and there are more than there must be.
+func more(found, wanted any) bool {
+	n, counts := found.(int)
+	return counts && n > wanted.(int)
 }
 
 // letterKey is a dead letter; the value beside it is how often it is there.
@@ -186,6 +199,22 @@ func (a *archive) letters() map[letterKey]int {
 		return err
 	})
 	return letters
+}
+
+// twiceADay returns the updates that are in the ledger more than once on one day, and how often they are.
+func (a *archive) twiceADay() map[ledgerKey]int {
+	a.t.Helper()
+	twice := map[ledgerKey]int{}
+	a.each("SELECT source, update_id, payload, count(*) FROM updates GROUP BY day, 1, 2, 3 HAVING count(*) > 1", func(rows *sql.Rows) error {
+		var key ledgerKey
+		var payload []byte
+		var times int
+		err := rows.Scan(&key.source, &key.updateID, &payload, &times)
+		key.payload = string(payload)
+		twice[key] = times
+		return err
+	})
+	return twice
 }
 
 // keepLogs keeps what all processes of the fleet have logged, and says where.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -21,6 +22,9 @@ const (
 	// finishWithin is how long requests that are under way have when the server stops: less than the default drain time, so
 	// that one hanging request leaves time to everything below.
 	finishWithin = 10 * time.Second
+	// firstWithin is how long a connection on which nothing has come yet has for its first request when the server stops.
+	// Clients and load balancers open some ahead; net/http would wait five seconds for each.
+	firstWithin = 500 * time.Millisecond
 )
 
 // Listen takes the TCP address addr (HOST:PORT; port 0 takes a free one). It is separate from HTTP, so that a process learns
@@ -41,8 +45,10 @@ func Listen(ctx context.Context, addr string) (net.Listener, error) {
 // are under way finish, and cuts those that need longer than 10 seconds, which is an error. What the server has to say
 // about single connections, panics of handlers among it, goes to log.
 func HTTP(name string, l net.Listener, handler http.Handler, log *slog.Logger) Service {
+	var unused unusedConns
 	server := &http.Server{
 		Handler:           handler,
+		ConnState:         unused.note,
 		ReadHeaderTimeout: headerWithin,
 		ReadTimeout:       requestWithin,
 		WriteTimeout:      answerWithin,
@@ -60,6 +66,7 @@ func HTTP(name string, l net.Listener, handler http.Handler, log *slog.Logger) S
 		}
 		finish, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishWithin)
 		defer cancel()
+		defer time.AfterFunc(firstWithin, unused.close).Stop()
 		err := server.Shutdown(finish)
 		if err != nil {
 			err = fmt.Errorf("serve %s: requests cut after %s: %w", l.Addr(), finishWithin, errors.Join(err, server.Close()))
@@ -69,4 +76,32 @@ func HTTP(name string, l net.Listener, handler http.Handler, log *slog.Logger) S
 		}
 		return err
 	}}
+}
+
+// unusedConns are the connections of a server on which nothing has come yet. Any number of goroutines may use it.
+type unusedConns struct {
+	mu    sync.Mutex
+	conns map[net.Conn]struct{}
+}
+
+// note is an http.Server's ConnState.
+func (u *unusedConns) note(conn net.Conn, state http.ConnState) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if state != http.StateNew {
+		delete(u.conns, conn)
+		return
+	}
+	if u.conns == nil {
+		u.conns = make(map[net.Conn]struct{})
+	}
+	u.conns[conn] = struct{}{}
+}
+
+func (u *unusedConns) close() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for conn := range u.conns {
+		_ = conn.Close() // the server's reader ends with it, and tells of nothing
+	}
 }

@@ -3,6 +3,7 @@ package lifecycle_test
 import (
 	"context"
 	"io"
+	"net"
 	"net/http"
 	"testing"
 	"time"
@@ -61,6 +62,24 @@ func TestRequestsUnderWayFinishWhenTheServerStops(t *testing.T) {
 	}, 10*time.Second, time.Millisecond, "no new connection is taken")
 	close(finish)
 	require.Equal(t, answer{body: "accepted"}, <-answered)
+	require.NoError(t, <-ended)
+}
+
+func TestConnectionThatWasNeverUsedHoldsNoStopUp(t *testing.T) {
+	t.Parallel()
+	l, err := lifecycle.Listen(t.Context(), "127.0.0.1:0")
+	require.NoError(t, err)
+	server := lifecycle.HTTP("http", l, http.NotFoundHandler(), discard())
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	const short = 4 * time.Second // net/http waits for such a connection longer than that
+	go func() { ended <- lifecycle.Run(ctx, discard(), short, server) }()
+	unused, err := net.Dial("tcp", l.Addr().String())
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = unused.Close() })
+	_, err = get(t.Context(), "http://"+l.Addr().String()) // connections are taken in turn: the one before has been
+	require.NoError(t, err)
+	stop()
 	require.NoError(t, <-ended)
 }
 

@@ -55,12 +55,20 @@ func (d *Delivery[P]) Unmark(ctx context.Context) error {
 }
 
 // Blamed returns the parts of the payload that were marked when a delivery of the task ended without a result: one entry for each such
-// delivery. It is asked before anything is marked. It returns a fault.Transient error when Redis does not answer.
+// delivery. It is asked before anything is marked, and raises Crashes to the highest count that any delivery of the task has come with.
+// It returns a fault.Transient error when Redis does not answer.
 func (d *Delivery[P]) Blamed(ctx context.Context) ([]int, error) {
 	keys := []string{marksKey(d.Queue, d.ID)}
-	text, err := blameScript.Run(ctx, d.redis, keys, d.Crashes, int(marksKeptFor.Seconds())).Text()
+	answer, err := blameScript.Run(ctx, d.redis, keys, d.Crashes, int(marksKeptFor.Seconds())).StringSlice()
+	if err == nil && len(answer) != 2 {
+		err = fmt.Errorf("%d values instead of 2", len(answer))
+	}
 	if err != nil {
 		return nil, fault.As(fault.Transient, fmt.Errorf("blame for task %s in queue %s: %w", d.ID, d.Queue, err))
+	}
+	text := answer[0]
+	if d.Crashes, err = strconv.Atoi(answer[1]); err != nil {
+		return nil, fmt.Errorf("crashes of task %s in queue %s: %w", d.ID, d.Queue, err)
 	}
 	var parts []int
 	for field := range strings.FieldsSeq(text) {
@@ -93,7 +101,7 @@ var blameScript = redis.NewScript(`
 local part = redis.call("HGET", KEYS[1], "part")
 local blamed = redis.call("HGET", KEYS[1], "blamed") or ""
 local crashes = tonumber(redis.call("HGET", KEYS[1], "crashes") or 0)
-if crashes > tonumber(ARGV[1]) then return blamed end
+if crashes > tonumber(ARGV[1]) then return {blamed, tostring(crashes)} end
 if part and crashes < tonumber(ARGV[1]) then
 	blamed = blamed .. part .. " "
 	redis.call("HSET", KEYS[1], "blamed", blamed)
@@ -101,7 +109,7 @@ end
 redis.call("HDEL", KEYS[1], "part")
 redis.call("HSET", KEYS[1], "crashes", ARGV[1])
 redis.call("EXPIRE", KEYS[1], ARGV[2])
-return blamed
+return {blamed, ARGV[1]}
 `)
 
 // mark names a mark by its task and by the delivery that set it.

@@ -62,6 +62,14 @@ type sighting struct {
 	since    time.Time
 }
 
+// leaseText is the lease as a script compares it; empty when there is none.
+func (s sighting) leaseText() string {
+	if !s.hasLease {
+		return ""
+	}
+	return strconv.FormatFloat(s.lease, 'f', -1, 64)
+}
+
 func newSweeper(client redis.UniversalClient, cfg ServerConfig, log *slog.Logger, metrics *laneMetrics) *sweeper {
 	return &sweeper{
 		redis: client, bury: cfg.Undecodable, log: log, metrics: metrics, active: make(map[taskName]sighting),
@@ -198,13 +206,13 @@ func (s *sweeper) rescue(ctx context.Context, task taskName) (foreign []byte, er
 		return nil, fmt.Errorf("read task %s of queue %s: %w", task.id, task.queue, err)
 	}
 	if err != nil { // there is no message: nothing is left of it but its name, which goes
-		return nil, s.putBack(ctx, task, fromActive, nil)
+		return nil, s.putBack(ctx, task, found{place: fromActive, lease: s.active[task].leaseText()}, nil)
 	}
 	retried, err := retriedOf(task, message)
 	if err != nil {
 		return message, nil //nolint:nilerr // why it can't be run is told when it is buried
 	}
-	return nil, s.putBack(ctx, task, fromActive, withRetried(retried+1))
+	return nil, s.putBack(ctx, task, found{place: fromActive, lease: s.active[task].leaseText()}, withRetried(retried+1))
 }
 
 // unanswered says whether err is one of the way to Redis, so that the next command would fail too; an answer is about one entry.
@@ -249,7 +257,7 @@ func (s *sweeper) sweepArchived(ctx context.Context, queue string) error {
 	}
 	var failed error
 	for _, id := range archived {
-		err := s.putBack(ctx, taskName{queue, id}, fromArchive, nil)
+		err := s.putBack(ctx, taskName{queue, id}, found{place: fromArchive}, nil)
 		failed = errors.Join(failed, err)
 		if unanswered(err) {
 			break
@@ -301,7 +309,7 @@ func (s *sweeper) searchLost(ctx context.Context, node redis.Cmdable, queue stri
 		if state[0] == "pending" && err == nil && !tail.IsZero() && !time.Unix(0, nanoseconds).Before(tail) {
 			continue
 		}
-		err = s.putBack(ctx, taskName{queue, strings.TrimPrefix(tasks.Val(), prefix)}, fromNowhere, nil)
+		err = s.putBack(ctx, taskName{queue, strings.TrimPrefix(tasks.Val(), prefix)}, found{place: fromNowhere}, nil)
 		failed = errors.Join(failed, err)
 		if unanswered(err) {
 			return failed
@@ -343,10 +351,19 @@ const (
 	fromNowhere place = "lost"
 )
 
-// putBackScript moves a task to the end of the pending list that is taken next, unless it is no longer where it was found.
+// found is where a task was found, and, of an active one, with which lease; an empty lease is none.
+type found struct {
+	place place
+	lease string
+}
+
+// putBackScript moves a task to the end of the pending list that is taken next, unless it is no longer where it was found. An active task
+// with another lease than the one that it was found with was put back by somebody else, and taken again: it has a live owner.
 var putBackScript = redis.NewScript(`
 local id = ARGV[1]
 if ARGV[2] == "active" then
+	local lease = redis.call("ZSCORE", KEYS[4], id)
+	if tonumber(lease or "") ~= tonumber(ARGV[5]) then return 0 end
 	if redis.call("LREM", KEYS[3], 0, id) == 0 then return 0 end
 elseif ARGV[2] == "archived" then
 	if redis.call("ZREM", KEYS[5], id) == 0 then return 0 end
@@ -368,18 +385,18 @@ return 1
 `)
 
 // putBack makes a task pending again; appended goes to the end of its message.
-func (s *sweeper) putBack(ctx context.Context, task taskName, from place, appended []byte) error {
+func (s *sweeper) putBack(ctx context.Context, task taskName, from found, appended []byte) error {
 	keys := []string{taskKey(task.queue, "t:"+task.id)}
 	for _, part := range []string{"pending", "active", "lease", "archived", "retry", "scheduled", "completed"} {
 		keys = append(keys, taskKey(task.queue, part))
 	}
-	moved, err := putBackScript.Run(ctx, s.redis, keys, task.id, string(from), appended, time.Now().UnixNano()).Bool()
+	moved, err := putBackScript.Run(ctx, s.redis, keys, task.id, string(from.place), appended, time.Now().UnixNano(), from.lease).Bool()
 	if err != nil {
 		return fmt.Errorf("put back task %s of queue %s: %w", task.id, task.queue, err)
 	}
 	if moved {
-		s.metrics.swept(from)
-		s.log.Warn("task put back", "queue", task.queue, "task_id", task.id, "found", string(from))
+		s.metrics.swept(from.place)
+		s.log.Warn("task put back", "queue", task.queue, "task_id", task.id, "found", string(from.place))
 	}
 	return nil
 }

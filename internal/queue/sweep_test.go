@@ -57,3 +57,49 @@ func TestTaskHasLostItsOwnerOnlyAfterLooksInGoodOrder(t *testing.T) {
 		require.NoError(t, client.Del(t.Context(), "asynq:workers", list).Err())
 	}
 }
+
+func TestTaskThatWasPutBackAndTakenMeanwhileIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	server := localtest.Redis(t, localservers.RedisOptions{})
+	options, err := parseAddress(seal.Secret(server.URL()))
+	require.NoError(t, err)
+	client := redis.NewUniversalClient(&options.UniversalOptions)
+	t.Cleanup(func() { require.NoError(t, client.Close()) })
+	const active, lease, pending = "asynq:{ingest-0}:active", "asynq:{ingest-0}:lease", "asynq:{ingest-0}:pending"
+	long := time.Now().Add(-time.Minute)
+	for name, c := range map[string]struct {
+		seen sighting
+		now  []redis.Z
+		left bool
+	}{
+		"another lease":  {sighting{100, true, long}, []redis.Z{{Member: "a", Score: 130}}, true},
+		"a lease":        {sighting{0, false, long}, []redis.Z{{Member: "a", Score: 130}}, true},
+		"no lease now":   {sighting{100, true, long}, nil, true},
+		"the same lease": {sighting{100, true, long}, []redis.Z{{Member: "a", Score: 100}}, false},
+		"no lease still": {sighting{0, false, long}, nil, false},
+	} {
+		require.NoError(t, client.FlushAll(t.Context()).Err())
+		require.NoError(t, client.LPush(t.Context(), active, "a").Err())
+		if c.now != nil {
+			require.NoError(t, client.ZAdd(t.Context(), lease, c.now...).Err())
+		}
+		task := taskName{"ingest-0", "a"}
+		require.NoError(t, client.HSet(t.Context(), taskKey(task.queue, "t:a"), "msg", ownMessage(task)).Err())
+		m, err := newMetrics(nil, nil)
+		require.NoError(t, err)
+		metrics := m.of("ingest")
+		s := newSweeper(client, ServerConfig{}, slog.New(slog.DiscardHandler), &metrics)
+		s.active[task] = c.seen
+		foreign, err := s.rescue(t.Context(), task)
+		require.NoError(t, err)
+		require.Nil(t, foreign)
+		require.Equal(t, !c.left, client.LLen(t.Context(), pending).Val() == 1, name)
+	}
+}
+
+// ownMessage returns the least message that stands for the task.
+func ownMessage(task taskName) []byte {
+	message := []byte{fieldID<<3 | wireBytes, byte(len(task.id))}
+	message = append(append(message, task.id...), fieldQueue<<3|wireBytes, byte(len(task.queue)))
+	return append(message, task.queue...)
+}

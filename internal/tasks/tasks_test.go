@@ -147,7 +147,8 @@ func TestBatchesThatComeTogetherWaitForATransaction(t *testing.T) {
 	}
 
 	w.drain()
-	w.eventually("SELECT count(*) FROM pg_locks WHERE relation = 'updates'::regclass AND NOT granted", 2)
+	// The first transaction takes what has come by then, which may be everything.
+	w.eventually("SELECT (count(*) BETWEEN 1 AND 2)::int FROM pg_locks WHERE relation = 'updates'::regclass AND NOT granted", 1)
 	require.NoError(t, held.Rollback())
 
 	w.eventually(countMessages, 2*batches)

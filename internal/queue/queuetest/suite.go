@@ -30,6 +30,7 @@ func Suite(t *testing.T, start func(t testing.TB) seal.Secret) {
 		"what was marked when a worker died is blamed": markedIsBlamed,
 		"nobody is blamed without a crash":             nobodyIsBlamed,
 		"a delivery taken for dead marks nothing":      supersededMarksNothing,
+		"a count that went back holds nobody up":       countWentBack,
 		"undecodable payloads reach the handler":       undecodablePayloadsReachTheHandler,
 		"a panic is an ordinary failure":               panicIsRetried,
 		"a panicking decoder is a decode error":        panickingDecoder,
@@ -221,6 +222,19 @@ func supersededMarksNothing(t *testing.T, client *queue.Client) {
 	require.NoError(t, d.Unmark(t.Context()), "it has no mark any more")
 	requireBlamed(t, d, 3)
 	requireBlamed(t, again(second, 1), 3, 5)
+}
+
+// countWentBack repeats a task with the message of a delivery that was taken for dead.
+func countWentBack(t *testing.T, client *queue.Client) {
+	d := deliver(t, client)
+	second := again(d, 1)
+	requireBlamed(t, second)
+	require.NoError(t, second.Mark(t.Context(), 5))
+	back := again(d, 0)
+	requireBlamed(t, back)
+	require.Equal(t, second.Crashes, back.Crashes)
+	require.NoError(t, back.Mark(t.Context(), 3))
+	requireBlamed(t, again(back, 1), 3)
 }
 
 func undecodablePayloadsReachTheHandler(t *testing.T, client *queue.Client) {
