@@ -156,6 +156,7 @@ var troublesOfNetworks = []trouble{
 	{kind: "api to redis slow", served: true, begin: slowNetwork(anAPI, toRedis)},
 	{kind: "api cut from postgres", served: true, begin: network(anAPI, toPostgres, (*testkit.Proxy).Cut)},
 	{kind: "api to postgres hangs", served: true, begin: network(anAPI, toPostgres, (*testkit.Proxy).Hang)},
+	{kind: "api to postgres slow", served: true, begin: slowNetwork(anAPI, toPostgres)},
 	{kind: "worker cut from redis", served: true, begin: network(aWorker, toRedis, (*testkit.Proxy).Cut)},
 	{kind: "worker to redis hangs", served: true, begin: network(aWorker, toRedis, (*testkit.Proxy).Hang)},
 	{kind: "worker to redis slow", served: true, begin: slowNetwork(aWorker, toRedis)},
