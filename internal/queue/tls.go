@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -76,5 +77,20 @@ func newDialer(config *tls.Config) dialer {
 	if config == nil {
 		return plain.DialContext
 	}
-	return (&tls.Dialer{NetDialer: plain, Config: config}).DialContext
+	secure := &tls.Dialer{NetDialer: plain, Config: config}
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		connection, err := secure.DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return secured{connection.(*tls.Conn)}, nil //nolint:errcheck,forcetypeassert // tls.Dialer promises it
+	}
 }
+
+// secured is a connection over TLS that closes at once. Closing a tls.Conn says goodbye first, for up to five seconds when nobody reads at
+// the other end (crypto/tls, closeNotify), and go-redis closes what has failed inside of the command that failed. Nothing needs the goodbye:
+// each answer of Redis says how long it is.
+type secured struct{ *tls.Conn }
+
+// Close implements net.Conn.
+func (s secured) Close() error { return s.NetConn().Close() }
