@@ -48,6 +48,9 @@ func parseAddress(text seal.Secret) (address, error) {
 	return parsed, nil
 }
 
+// grouped says that Redis is several servers, of which some take over for others.
+func (a address) grouped() bool { return a.IsClusterMode || a.MasterName != "" }
+
 type malformed string
 
 func (m malformed) Error() string { return string(m) }

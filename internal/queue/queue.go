@@ -111,7 +111,7 @@ func Open(address seal.Secret, options Options) (*Client, error) {
 	if c.metrics, err = newMetrics(options.Registerer, c.scrape); err != nil {
 		return nil, fmt.Errorf("metrics of the queue: %w", err)
 	}
-	if c.safety, err = newSafety(options, parsed.replicas > 0); err != nil {
+	if c.safety, err = newSafety(options, parsed.grouped()); err != nil {
 		return nil, fmt.Errorf("metrics of the queue: %w", err)
 	}
 	c.redis = c.connect(putPoolSize, direct)

@@ -295,6 +295,8 @@ func (g group) loneMasterIsTold(t *testing.T) {
 	f := watched(t, seal.Secret(g.url))
 	f.requireUnsafe(t, "min-replicas-to-write")
 	require.Contains(t, f.log.String(), "setting=min-replicas-to-write set_to=1")
+	unhurried := watched(t, seal.Secret(strings.TrimSuffix(g.url, "&replicas=2")+"&replicas=0"))
+	unhurried.requireUnsafe(t, "min-replicas-to-write")
 }
 
 func (g group) unconfirmedPutsFail(t *testing.T) {
