@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -224,46 +225,67 @@ func TestTLSIsOnlyAsGoodAsItsCertificates(t *testing.T) {
 // insistOnCertificates has a Redis turn away clients without a certificate, as it does unless it is told otherwise.
 func insistOnCertificates(t *testing.T, server *localservers.Redis, known *localservers.Authority) {
 	t.Helper()
+	raw := direct(t, server, known)
+	require.NoError(t, raw.ConfigSet(t.Context(), "tls-auth-clients", "yes").Err())
+	require.NoError(t, raw.Close())
+}
+
+// direct returns a client of one server of an authority.
+func direct(t *testing.T, server *localservers.Redis, known *localservers.Authority) *redis.Client {
+	t.Helper()
 	text, err := os.ReadFile(known.CAFile())
 	require.NoError(t, err)
 	roots := x509.NewCertPool()
 	require.True(t, roots.AppendCertsFromPEM(text))
-	raw := redis.NewClient(&redis.Options{Addr: server.Addr(), TLSConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}})
-	defer func() { require.NoError(t, raw.Close()) }()
-	require.NoError(t, raw.ConfigSet(t.Context(), "tls-auth-clients", "yes").Err())
+	return redis.NewClient(&redis.Options{Addr: server.Addr(), TLSConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}})
 }
 
 // group is a Redis of several servers.
 type group struct {
-	url string
+	url   string
+	known *localservers.Authority
 	// shard returns the master of the tests' first queue, and its replicas.
 	shard func() (master *localservers.Redis, replicas []*localservers.Redis, err error)
 }
 
 func (g group) requireShard(t *testing.T) (master *localservers.Redis, replicas []*localservers.Redis) {
 	t.Helper()
-	master, replicas, err := g.shard()
-	require.NoError(t, err)
-	require.NotEmpty(t, replicas)
+	require.Eventually(t, func() bool { // on a busy machine a server may be slow to answer
+		var err error
+		master, replicas, err = g.shard()
+		return err == nil && len(replicas) > 0
+	}, failoverWithin, 10*time.Millisecond)
 	return master, replicas
 }
 
-// requireNewMaster waits until somebody else is the master.
-func (g group) requireNewMaster(t *testing.T, old *localservers.Redis) {
+// requireTakeover waits for the moment in which one of the replicas is a master. Not all others know by then.
+func (g group) requireTakeover(t *testing.T, replicas []*localservers.Redis) {
 	t.Helper()
+	var clients []*redis.Client
+	defer func() {
+		for _, client := range clients {
+			require.NoError(t, client.Close())
+		}
+	}()
+	for _, replica := range replicas {
+		clients = append(clients, direct(t, replica, g.known))
+	}
 	require.Eventually(t, func() bool {
-		master, _, err := g.shard()
-		return err == nil && master != old
+		return slices.ContainsFunc(clients, func(client *redis.Client) bool {
+			role, err := client.Do(t.Context(), "role").Slice()
+			return err == nil && role[0] == "master"
+		})
 	}, failoverWithin, 10*time.Millisecond)
 }
 
 func TestSentinel(t *testing.T) {
 	t.Parallel()
-	servers, err := localservers.StartRedisSentinel(t.Context(), localservers.RedisOptions{AppendOnly: true, TLS: authority(t)})
+	known := authority(t)
+	servers, err := localservers.StartRedisSentinel(t.Context(), localservers.RedisOptions{AppendOnly: true, TLS: known})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, servers.Stop()) })
 	// With one confirmation of two, the replica that has not got a task may become the master: see docs/durability.md.
-	g := group{url: servers.URL() + "&replicas=2", shard: func() (master *localservers.Redis, replicas []*localservers.Redis, err error) {
+	g := group{url: servers.URL() + "&replicas=2", known: known, shard: func() (master *localservers.Redis, replicas []*localservers.Redis, err error) {
 		if master, err = servers.Master(); err == nil {
 			replicas, err = servers.Replicas()
 		}
@@ -274,10 +296,11 @@ func TestSentinel(t *testing.T) {
 
 func TestCluster(t *testing.T) {
 	t.Parallel()
-	servers, err := localservers.StartRedisCluster(t.Context(), 3, localservers.RedisOptions{AppendOnly: true, TLS: authority(t)})
+	known := authority(t)
+	servers, err := localservers.StartRedisCluster(t.Context(), 3, localservers.RedisOptions{AppendOnly: true, TLS: known})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, servers.Stop()) })
-	group{url: servers.URL(), shard: func() (master *localservers.Redis, replicas []*localservers.Redis, err error) {
+	group{url: servers.URL(), known: known, shard: func() (master *localservers.Redis, replicas []*localservers.Redis, err error) {
 		return servers.Shard("asynq:{ingest-0}:pending")
 	}}.suite(t)
 }
@@ -288,7 +311,12 @@ func (g group) suite(t *testing.T) {
 	t.Run("carries a thousand tasks", func(t *testing.T) { requireThousand(t, g.url) })
 	t.Run("tells that a master alone may take tasks", g.loneMasterIsTold)
 	t.Run("takes no task that no replica has", g.unconfirmedPutsFail)
-	t.Run("loses nothing when a master dies", g.failover)
+	t.Run("loses nothing when a master dies", func(t *testing.T) {
+		g.failover(t, (*localservers.Redis).Kill, func(master *localservers.Redis) error { return master.Restart(t.Context()) })
+	})
+	t.Run("loses nothing when a master freezes and comes back", func(t *testing.T) {
+		g.failover(t, (*localservers.Redis).Pause, (*localservers.Redis).Resume)
+	})
 }
 
 func (g group) loneMasterIsTold(t *testing.T) {
@@ -334,8 +362,10 @@ func (g group) unconfirmedPutsFail(t *testing.T) {
 	requireNothingLeft(t, client)
 }
 
-// failover kills the master of the first queue while tasks are put and served, and lets it come back once it has been replaced.
-func (g group) failover(t *testing.T) {
+// failover makes the master of the first queue leave while tasks are put and served, and come back in the moment in which it has been
+// replaced: then it still takes itself for the master, and so do clients and replicas that have not been told.
+func (g group) failover(t *testing.T, leave, back func(master *localservers.Redis) error) {
+	t.Helper()
 	client := queuetest.Open(t, seal.Secret(g.url), queue.Options{
 		Registerer: prometheus.NewRegistry(), Shards: map[queue.Class]int{queuetest.Text.Class: 2},
 	})
@@ -343,13 +373,13 @@ func (g group) failover(t *testing.T) {
 	l.serve(t, client)
 	stop := l.keepPutting(t, client, "task")
 	l.requireMore(t, 100)
-	master, _ := g.requireShard(t)
+	master, replicas := g.requireShard(t)
 
-	require.NoError(t, master.Kill())
-	g.requireNewMaster(t, master)
+	require.NoError(t, leave(master))
+	g.requireTakeover(t, replicas)
 	_, refused := l.counts()
 	require.Positive(t, refused, "nobody took tasks for a while")
-	require.NoError(t, master.Restart(t.Context()))
+	require.NoError(t, back(master))
 
 	l.requireMore(t, 200)
 	stop()
