@@ -9,7 +9,6 @@ import (
 	"github.com/tgfleet/tgfleet/internal/content"
 	"github.com/tgfleet/tgfleet/internal/fault"
 	"github.com/tgfleet/tgfleet/internal/ingest"
-	"github.com/tgfleet/tgfleet/internal/normalise"
 )
 
 // The values of labels that are words of this file only. Every value of every label is there from the start, at 0: an alert on a
@@ -83,7 +82,7 @@ func (m *settleMetrics) startAtZero() {
 	for _, newness := range []string{newUpdate, repeatedUpdate} {
 		m.updates.WithLabelValues(newness)
 	}
-	for _, class := range append([]string{classUndecodable, classRefused, classRepeated, classCrashed}, normalise.Classes...) {
+	for _, class := range DeadLetterClasses {
 		m.deadLetters.WithLabelValues(class)
 	}
 	for _, end := range []string{commitDone, commitTransient, commitPermanent, commitUnclassified} {

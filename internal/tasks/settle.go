@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -38,6 +39,10 @@ const (
 	classRepeated    = "failed_repeatedly"
 	classCrashed     = "crashed_worker"
 )
+
+// DeadLetterClasses are all classes that this program gives to dead letters: the normaliser's, and those of updates that it does not
+// get to see, that the database does not take, or that kill workers. Nobody may change it.
+var DeadLetterClasses = slices.Concat(normalise.Classes, []string{classUndecodable, classRefused, classRepeated, classCrashed})
 
 // result is what became of a batch; it is the value of a label and of a log key.
 type result string

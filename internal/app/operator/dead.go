@@ -13,8 +13,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tgfleet/tgfleet/internal/ingest"
-	"github.com/tgfleet/tgfleet/internal/normalise"
 	"github.com/tgfleet/tgfleet/internal/store"
+	"github.com/tgfleet/tgfleet/internal/tasks"
 )
 
 func deadCommand(env Env) *cobra.Command {
@@ -83,15 +83,10 @@ func (f *deadFilter) filter() (filter store.DeadLetterFilter, err error) {
 	return filter, nil
 }
 
-// deadClasses are the classes that this program gives: the normaliser's, and those of updates that the normaliser does not get
-// to see, that the database does not take, or that kill workers.
-var deadClasses = slices.Concat(normalise.Classes,
-	[]string{"undecodable_batch", "refused_by_database", "failed_repeatedly", "crashed_worker"})
-
 // checkClass returns an error when class is none that this program gives, nor one that a letter has or had. The empty class
 // means any.
 func (s *session) checkClass(ctx context.Context, class string) error {
-	if class == "" || slices.Contains(deadClasses, class) {
+	if class == "" || slices.Contains(tasks.DeadLetterClasses, class) {
 		return nil
 	}
 	filter := store.DeadLetterFilter{Class: class}
@@ -103,7 +98,8 @@ func (s *session) checkClass(ctx context.Context, class string) error {
 	if err != nil || len(moves) > 0 {
 		return err
 	}
-	return fmt.Errorf("--class %q: there is no such class, and no letter of it; want one of %s", class, strings.Join(deadClasses, ", "))
+	return fmt.Errorf("--class %q: there is no such class, and no letter of it; want one of %s", class,
+		strings.Join(tasks.DeadLetterClasses, ", "))
 }
 
 // maxLetterIDs bounds the letters that one command names.

@@ -51,8 +51,8 @@ under a new id, and is not sent back by the same run.
 
 At most --rate letters a second are sent back, oldest first, in batches that each are one transaction. While more than %d updates
 wait in the spool the run waits too, until workers have caught up. Ctrl-C stops it between two batches: what was sent back is on its
-way, and the other letters are untouched. On a terminal a line shows how far the run is. Each letter's move is recorded: tgfleet
-dead log.
+way, and the other letters are untouched. On a terminal a line shows how far the run is; elsewhere, and with --json, one line on
+stderr says when it has to wait. Each letter's move is recorded: tgfleet dead log.
 
 --json prints {"meant": N, "retried": N}, with "dry_run": true or "stopped": true where that is so.`, maxSpooled) + settings(),
 		Example: `  tgfleet dead retry 7 8
@@ -102,6 +102,8 @@ dead log.
 			r.progress = &progress{total: len(ids), rate: flags.rate, start: time.Now()}
 			if isTerminal(env.Err) && !s.json {
 				r.progress.terminal = env.Err
+			} else {
+				r.progress.plain = env.Err
 			}
 			return s.retryDead(ctx, &r, ids)
 		})

@@ -192,14 +192,17 @@ func TestRetryWaitsForWorkersThatAreBehind(t *testing.T) {
 		full, err := d.db.Spool().Put(t.Context(), ingest.Spooled{Payload: []byte("x"), Updates: 5001, OldestAt: time.Now()})
 		require.NoError(t, err)
 		done := make(chan error, 1)
+		told := make(chan string, 1)
 		go func() {
-			_, _, err := d.tool(t.Context(), "dead", "retry", "--all")
+			_, stderr, err := d.tool(t.Context(), "dead", "retry", "--all")
+			told <- stderr
 			done <- err
 		}()
 		after(time.Hour)
 		require.Equal(t, 3, d.left(), "the line is behind")
 		_, err = d.db.Archive().Apply(t.Context(), content.Batch{SpoolIDs: []int64{full}})
 		require.NoError(t, err)
+		require.Equal(t, "waiting for the workers: 5001 updates in the spool, and no more than 5000 may wait there\n", <-told, "once")
 		require.NoError(t, <-done)
 		require.Zero(t, d.left())
 	})

@@ -17,7 +17,9 @@ const (
 type progress struct {
 	// terminal is where the line is drawn; nil means nowhere.
 	terminal io.Writer
-	total    int
+	// plain is where it is said once, in a line of its own, that the run waits; nil means nowhere.
+	plain io.Writer
+	total int
 	// rate is what the run does a second at most.
 	rate  int
 	start time.Time
@@ -27,6 +29,10 @@ type progress struct {
 // show draws the line: done of total are done, and the run waits because spooled updates are in the spool; 0 when it does not
 // wait.
 func (p *progress) show(done, spooled int) {
+	if p.plain != nil && spooled > 0 {
+		fmt.Fprintf(p.plain, "waiting for the workers: %d updates in the spool, and no more than %d may wait there\n", spooled, maxSpooled)
+		p.plain = nil
+	}
 	if p.terminal == nil || time.Since(p.drawn) < drawEvery {
 		return
 	}
