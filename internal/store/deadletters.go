@@ -110,6 +110,23 @@ func (d *DeadLetters) Summary(ctx context.Context, filter DeadLetterFilter) ([]D
 	return groups, nil
 }
 
+// Open returns how many letters there are of each class that has any.
+func (d *DeadLetters) Open(ctx context.Context) (map[string]int, error) {
+	var rows []struct {
+		Class   string
+		Letters int
+	}
+	err := d.db.read(ctx).Table(deadLetterRow{}.TableName()).Select("class, count(*) AS letters").Group("class").Scan(&rows).Error
+	if err != nil {
+		return nil, fmt.Errorf("count dead letters: %w", classify(err))
+	}
+	open := make(map[string]int, len(rows))
+	for _, row := range rows {
+		open[row.Class] = row.Letters
+	}
+	return open, nil
+}
+
 // Get returns the letter of that number with its exact bytes, or a fault.NotFound error.
 func (d *DeadLetters) Get(ctx context.Context, id int64) (DeadLetter, error) {
 	var row deadLetterRow

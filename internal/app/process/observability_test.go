@@ -48,7 +48,8 @@ func TestEveryMetricIsThereFromTheStartAsTheDocumentSays(t *testing.T) {
 // internal/tasks and internal/queue bring about.
 var sampled = []string{
 	"tgfleet_queue_redis_unsafe",
-	"tgfleet_archive_kinds_total", "tgfleet_archive_dead_letters_total", "tgfleet_archive_batches_total",
+	"tgfleet_archive_kinds_total", "tgfleet_archive_dead_letters_total", "tgfleet_archive_dead_letters_open",
+	"tgfleet_archive_batches_total",
 	"tgfleet_archive_commit_duration_seconds",
 }
 

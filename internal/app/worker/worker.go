@@ -83,7 +83,10 @@ func Work(p *process.Process, cfg WorkConfig) []lifecycle.Service {
 	drain := tasks.NewDrain(tasks.DrainConfig{
 		Spool: p.DB.Spool(), Settler: settler, Log: p.Log, Registerer: p.Registry, Beat: p.Health.Loop("spool", drainBound),
 	})
-	housekeeping := tasks.NewHousekeeping(p.DB.Archive(), p.Log, p.Health.Loop("housekeeping", tasks.HousekeepingBound))
+	housekeeping := tasks.NewHousekeeping(tasks.HousekeepingConfig{
+		Partitions: p.DB.Archive(), DeadLetters: p.DB.DeadLetters(), Log: p.Log, Registerer: p.Registry,
+		Beat: p.Health.Loop("housekeeping", tasks.HousekeepingBound),
+	})
 	return []lifecycle.Service{
 		{Name: "settler", Run: settler.Run},
 		p.Queue.Serve(queue.ServerConfig{

@@ -141,7 +141,13 @@ func lettersAreSummedUp(t *testing.T, db *store.DB) {
 		require.NoError(t, err)
 		return groups
 	}
+	open := func() map[string]int {
+		classes, err := db.DeadLetters().Open(t.Context())
+		require.NoError(t, err)
+		return classes
+	}
 	require.Empty(t, summary(store.DeadLetterFilter{}))
+	require.Empty(t, open())
 
 	of := func(n int, class string, normaliser uint16) ingest.DeadLetter {
 		l := letter(n)
@@ -157,6 +163,7 @@ func lettersAreSummedUp(t *testing.T, db *store.DB) {
 	}
 	require.Equal(t, want, summary(store.DeadLetterFilter{}))
 	require.Equal(t, want[1:], summary(store.DeadLetterFilter{Class: "panic"}))
+	require.Equal(t, map[string]int{"syntax": 3, "panic": 3}, open())
 }
 
 func lettersAreMissed(t *testing.T, db *store.DB) {
