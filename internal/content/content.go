@@ -79,6 +79,16 @@ type ChangeSet struct {
 	Messages []Message
 	// Deletions names messages that are gone, whether or not they were ever seen.
 	Deletions []Deletion
+
+	Memberships         []Membership
+	Reactions           []Reaction
+	ReactionCounts      []ReactionCount
+	Polls               []Poll
+	PollAnswers         []PollAnswer
+	Interactions        []Interaction
+	BusinessConnections []BusinessConnection
+	ChatBoosts          []ChatBoost
+	ChatAliases         []ChatAlias
 }
 
 // Update is the ledger's row: the update as it came, and what it is about.

@@ -48,6 +48,8 @@ type Message struct {
 	Entities     []Entity
 	MediaGroupID string
 	Media        []Media
+	// Content is what Telegram tells under the name of Kind, where Kind is neither text nor a file: a contact, a poll, who joined.
+	Content JSON
 
 	ReplyTo Reply
 	Forward Forward

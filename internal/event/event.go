@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/tgfleet/tgfleet/internal/content"
@@ -26,6 +25,18 @@ const (
 	MessageRevised Type = "message.revised"
 	// MessageDeleted says that a message is gone; it may never have been seen.
 	MessageDeleted Type = "message.deleted"
+	// ChatMigrated says that a basic group became a supergroup.
+	ChatMigrated Type = "chat.migrated"
+	// MemberChanged says that a user became something else in a chat.
+	MemberChanged Type = "member.changed"
+	// ReactionChanged says that somebody reacted to a message in another way than before, or how many anonymous reactions it has.
+	ReactionChanged Type = "reaction.changed"
+	// PollUpdated says that a poll stands otherwise than it was seen before, or that somebody voted.
+	PollUpdated Type = "poll.updated"
+	// InteractionReceived says that somebody asked something of a bot or did something for it.
+	InteractionReceived Type = "interaction.received"
+	// BusinessChanged says that a business account connected a bot, or changed or ended the connection.
+	BusinessChanged Type = "business.changed"
 )
 
 // Event is one change of state. Delivery is at least once and unordered.
@@ -35,7 +46,7 @@ type Event struct {
 	Type Type
 	// Source is the account that saw the change first.
 	Source ingest.Source
-	// Subject is the path of the thing that changed: messages/<scope>/<chat id>/<message id>.
+	// Subject is the path of the thing that changed, such as messages/<scope>/<chat id>/<message id> or polls/<poll id>.
 	Subject string
 	// Time is when Telegram says that it happened.
 	Time time.Time
@@ -108,14 +119,7 @@ func of(t Type, f fact, env *ingest.Envelope) Event {
 }
 
 // Subject returns the subject of events about the message that key names.
-func Subject(key content.MessageKey) string {
-	b := append(make([]byte, 0, 48), "messages/"...)
-	b = strconv.AppendInt(b, int64(key.Scope), 10)
-	b = append(b, '/')
-	b = strconv.AppendInt(b, int64(key.ChatID), 10)
-	b = append(b, '/')
-	return string(strconv.AppendInt(b, int64(key.MessageID), 10))
-}
+func Subject(key content.MessageKey) string { return "messages/" + key.String() }
 
 // derivedID returns a UUID of version 8 (RFC 9562, section 5.8) that is the same whenever its parts are.
 func derivedID(parts ...string) string {

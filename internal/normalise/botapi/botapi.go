@@ -1,8 +1,8 @@
 // Package botapi normalises the Updates of the Bot API (https://core.telegram.org/bots/api#update), with narrow
 // types of its own that name exactly what the archive keeps.
 //
-// Every update with an id becomes a row of the ledger, of whatever kind it is; messages, posts, edits, business messages and
-// guest messages become snapshots of a message, of chats and of users as well, and deletions name what is gone. What it does
+// Every update with an id becomes a row of the ledger, and what it says becomes snapshots: of messages, chats and users, of memberships,
+// reactions, polls and whatever else the kinds of the Bot API tell of; deletions name what is gone. What the normaliser does
 // not know it passes over: new kinds, new fields, new kinds of content. JSON is read strictly in what it says
 // (names match exactly, ids are 64-bit integers) and mildly in how it is written: of duplicate names the last
 // member counts, whole; U+0000, lone surrogates and invalid UTF-8 are U+FFFD in every stored string, one for each
@@ -44,15 +44,16 @@ func (n *Normaliser) Normalise(env ingest.Envelope) (content.ChangeSet, error) {
 	} else if d := u.DeletedBusinessMessages; d != nil {
 		row.Kind, row.ChatID = kindDeletedBusinessMessages, content.ChatID(d.Chat.ID)
 		b.deletedMessages(d)
-	} else {
-		row.Kind, row.ChatID = u.ledgerOnly()
+	} else if row.Kind, row.ChatID = b.state(u); row.Kind == "" {
+		row.Kind, row.ChatID = u.unknown()
 	}
 	if b.wrong != "" {
 		return content.ChangeSet{}, &normalise.Rejected{
 			Class: normalise.Malformed, UpdateID: u.UpdateID, Reason: "/" + string(row.Kind) + b.wrong,
 		}
 	}
-	return content.ChangeSet{Update: row, Chats: b.chats, Users: b.users, Messages: b.messages, Deletions: b.deletions}, nil
+	b.changes.Update = row
+	return b.changes, nil
 }
 
 // UpdateID returns the id of the update in raw, as far as it can be read; 0 otherwise.
@@ -61,7 +62,7 @@ func (n *Normaliser) UpdateID(raw []byte) int64 {
 	return id
 }
 
-// The kinds whose content is normalised.
+// The kinds of Bot API 10.3.
 const (
 	kindMessage                 ingest.Kind = "message"
 	kindEditedMessage           ingest.Kind = "edited_message"
@@ -71,14 +72,27 @@ const (
 	kindEditedBusinessMessage   ingest.Kind = "edited_business_message"
 	kindDeletedBusinessMessages ingest.Kind = "deleted_business_messages"
 	kindGuestMessage            ingest.Kind = "guest_message"
-)
 
-// ledgerKinds are the kinds that are ledger rows only, in Telegram's order.
-var ledgerKinds = []ingest.Kind{
-	"business_connection", "message_reaction", "message_reaction_count", "inline_query", "chosen_inline_result", "callback_query", "shipping_query",
-	"pre_checkout_query", "purchased_paid_media", "poll", "poll_answer", "my_chat_member", "chat_member", "chat_join_request",
-	"chat_boost", "removed_chat_boost", "managed_bot", "subscription", "stopped_message_generation",
-}
+	kindBusinessConnection       ingest.Kind = "business_connection"
+	kindMessageReaction          ingest.Kind = "message_reaction"
+	kindMessageReactionCount     ingest.Kind = "message_reaction_count"
+	kindInlineQuery              ingest.Kind = "inline_query"
+	kindChosenInlineResult       ingest.Kind = "chosen_inline_result"
+	kindCallbackQuery            ingest.Kind = "callback_query"
+	kindShippingQuery            ingest.Kind = "shipping_query"
+	kindPreCheckoutQuery         ingest.Kind = "pre_checkout_query"
+	kindPurchasedPaidMedia       ingest.Kind = "purchased_paid_media"
+	kindPoll                     ingest.Kind = "poll"
+	kindPollAnswer               ingest.Kind = "poll_answer"
+	kindMyChatMember             ingest.Kind = "my_chat_member"
+	kindChatMember               ingest.Kind = "chat_member"
+	kindChatJoinRequest          ingest.Kind = "chat_join_request"
+	kindChatBoost                ingest.Kind = "chat_boost"
+	kindRemovedChatBoost         ingest.Kind = "removed_chat_boost"
+	kindManagedBot               ingest.Kind = "managed_bot"
+	kindSubscription             ingest.Kind = "subscription"
+	kindStoppedMessageGeneration ingest.Kind = "stopped_message_generation"
+)
 
 // message returns the message that the update carries and its kind; nil for every other update. "At most one of the
 // optional fields can be present in any given update"; should Telegram ever send more, the first in its own order
@@ -104,18 +118,10 @@ func (u *update) message() (ingest.Kind, *message) {
 	}
 }
 
-// ledgerOnly returns the kind and the chat of an update that is a ledger row only. It refuses nothing: a kind that
-// is not known is called by the field's name, and a chat that can't be read is 0.
-func (u *update) ledgerOnly() (ingest.Kind, content.ChatID) {
-	found := members(u.Others)
-	for _, kind := range ledgerKinds {
-		for _, m := range found {
-			if m.name == string(kind) {
-				return kind, m.chatID()
-			}
-		}
-	}
-	for _, m := range found {
+// unknown returns the kind and the chat of an update that nobody here knows. It refuses nothing: the kind is the field's
+// name, and a chat that can't be read is 0.
+func (u *update) unknown() (ingest.Kind, content.ChatID) {
+	for _, m := range members(u.Others) {
 		if isFieldName(m.name) {
 			return ingest.Kind(m.name), m.chatID()
 		}
@@ -123,8 +129,8 @@ func (u *update) ledgerOnly() (ingest.Kind, content.ChatID) {
 	return ingest.KindUnknown, 0
 }
 
-// chatID returns the id of the chat that the member is about: its own, its message's (callback_query), or the
-// private chat with the user of a business_connection.
+// chatID returns the id of the chat that the member is about, where it tells it as the known kinds do: its own, its message's, or the
+// private chat with a user.
 func (m *member) chatID() content.ChatID {
 	var s subject
 	if json.Unmarshal(m.value, &s) != nil {

@@ -89,7 +89,7 @@ func wanted(t reflect.Type) string {
 	}
 }
 
-// subject is what a kind that is a ledger row only can say about its chat.
+// subject is what a kind that nobody here knows can say about its chat.
 type subject struct {
 	Chat    chatID `json:"chat"`
 	Message struct {

@@ -6,8 +6,15 @@ import (
 	"github.com/tgfleet/tgfleet/internal/ingest"
 )
 
-// LedgerKinds are the kinds that are ledger rows only.
-func LedgerKinds() []ingest.Kind { return ledgerKinds }
+// Kinds are the names of the kinds that an update is read for.
+func Kinds() (names []ingest.Kind) {
+	for field := range reflect.TypeFor[update]().Fields() {
+		if field.Type.Kind() == reflect.Pointer {
+			names = append(names, ingest.Kind(field.Tag.Get("json")))
+		}
+	}
+	return names
+}
 
 // Marks are the names of the content and service fields that only make a message's kind.
 func Marks() []string {

@@ -7,6 +7,9 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/tgfleet/tgfleet/internal/content"
 	"github.com/tgfleet/tgfleet/internal/normalise"
 )
@@ -19,12 +22,9 @@ const lastSecond = 253_402_300_799
 
 // builder gathers what one update says. Everything in it is one snapshot, so everything has one version.
 type builder struct {
-	update    *content.Update
-	version   content.Version
-	chats     []content.Chat
-	users     []content.User
-	messages  []content.Message
-	deletions []content.Deletion
+	update  *content.Update
+	version content.Version
+	changes content.ChangeSet
 	// userAt finds users once there are many.
 	userAt map[content.UserID]int
 	// wrong is the path of the first thing that can't be, below the kind's field, and what would be right.
@@ -82,15 +82,62 @@ func (b *builder) message(m *message) {
 	} else {
 		out.Text, out.Entities = m.Caption, b.entities(m.CaptionEntities, "/caption_entities")
 	}
-	for i := range m.NewChatMembers {
-		b.user(&m.NewChatMembers[i], "/new_chat_members")
-	}
-	b.user(m.LeftChatMember, "/left_chat_member")
-	b.messages = []content.Message{out}
+	out.Content = b.content(m, kind)
+	b.changes.Messages = []content.Message{out}
 }
 
 // ephemeral tells whether m is numbered by its ephemeral_message_id: the message_id of such a message is 0.
 func (m *message) ephemeral() bool { return m.EphemeralMessageID != 0 }
+
+// content returns what m says under the name of its kind, and adds what follows from it for more than the message.
+func (b *builder) content(m *message, kind content.MessageKind) content.JSON {
+	named, value := m.first()
+	if named != kind || value == nil {
+		return ""
+	}
+	path := "/" + string(kind)
+	switch kind {
+	case "new_chat_members":
+		var joined []user
+		b.read(value, &joined, path, "an array of users")
+		for i := range joined {
+			b.user(&joined[i], path)
+		}
+	case "left_chat_member":
+		var left user
+		b.read(value, &left, path, "a user")
+		b.user(&left, path)
+	case "poll":
+		var p poll
+		b.read(value, &p, path, "a poll")
+		b.poll(&p, path)
+	case "migrate_to_chat_id":
+		b.migration(content.ChatID(m.Chat.ID), b.chatID(value, path), m.Date)
+	case "migrate_from_chat_id":
+		b.migration(b.chatID(value, path), content.ChatID(m.Chat.ID), m.Date)
+	}
+	return textOf(value)
+}
+
+// read decodes the value of a field of a message into to.
+func (b *builder) read(value jsontext.Value, to any, path, want string) {
+	if json.Unmarshal(value, to) != nil {
+		b.reject(path, want)
+	}
+}
+
+func (b *builder) chatID(value jsontext.Value, path string) content.ChatID {
+	var id int64
+	b.read(value, &id, path, "the id of a chat")
+	if id == 0 {
+		b.reject(path, "the id of a chat")
+	}
+	return content.ChatID(id)
+}
+
+func (b *builder) migration(from, to content.ChatID, date int64) {
+	b.changes.ChatAliases = []content.ChatAlias{{ChatID: from, MigratedToChatID: to, Date: b.time(date, "/date")}}
+}
 
 // deletedMessages adds that messages of a business account's chat are gone. Telegram does not say since when: it is known from the time
 // of receipt on.
@@ -105,7 +152,7 @@ func (b *builder) deletedMessages(d *deletedMessages) {
 		if id <= 0 {
 			b.reject("/message_ids", "positive numbers")
 		}
-		b.deletions = append(b.deletions, content.Deletion{
+		b.changes.Deletions = append(b.changes.Deletions, content.Deletion{
 			Key: content.MessageKey{
 				Scope: businessScope(d.BusinessConnectionID), ChatID: chat, MessageID: content.MessageID(id),
 			},
@@ -159,13 +206,18 @@ func (b *builder) scope(m *message) content.Scope {
 	case m.ephemeral():
 		return hashedScope("ephemeral:" + strconv.FormatInt(account, 10))
 	}
-	t := content.ChatType(m.Chat.Type)
+	return b.scopeOf(&m.Chat)
+}
+
+// scopeOf returns whose numbering the ids of c's ordinary messages belong to.
+func (b *builder) scopeOf(c *chat) content.Scope {
+	t := content.ChatType(c.Type)
 	switch t {
 	case content.Private, content.Group, content.Supergroup, content.Channel:
 	default:
-		t = typeOf(m.Chat.ID)
+		t = typeOf(c.ID)
 	}
-	return content.ScopeOf(t, account)
+	return content.ScopeOf(t, b.update.Envelope.Source.Account)
 }
 
 // businessScope returns the scope of the messages that a business connection shows.
@@ -197,26 +249,21 @@ func (m *message) kind() (content.MessageKind, []content.Media) {
 	switch {
 	case m.Text != "":
 		kind = "text"
-	case kind != "":
-	case m.NewChatMembers != nil:
-		kind = "new_chat_members"
-	case m.LeftChatMember != nil:
-		kind = "left_chat_member"
-	default:
-		kind = m.first()
+	case kind == "":
+		kind, _ = m.first()
 	}
 	return kind, files
 }
 
-// first returns the name of the first field that was there.
-func (k *marks) first() content.MessageKind {
+// first returns the name of the first field that was there, and its value.
+func (k *marks) first() (content.MessageKind, jsontext.Value) {
 	fields := reflect.ValueOf(k).Elem()
 	for i := range fields.NumField() {
-		if fields.Field(i).Bool() {
-			return content.MessageKind(fields.Type().Field(i).Tag.Get("json"))
+		if m := fields.Field(i).Addr().Interface().(*mark); m.value != nil {
+			return content.MessageKind(fields.Type().Field(i).Tag.Get("json")), *m.value
 		}
 	}
-	return kindUnknown
+	return kindUnknown, nil
 }
 
 // replyTo returns what m answers. Replies within the chat come as reply_to_message, also to an
@@ -307,7 +354,7 @@ func (b *builder) user(u *user, path string) content.UserID {
 	if u.LanguageCode != "" {
 		snapshot.LanguageVersion, snapshot.LanguageCode = b.version, u.LanguageCode
 	}
-	b.users = append(b.users, snapshot)
+	b.changes.Users = append(b.changes.Users, snapshot)
 	return id
 }
 
@@ -317,10 +364,10 @@ const fewUsers = 16
 
 // known returns the snapshot of the user that was added already, or nil.
 func (b *builder) known(id content.UserID) *content.User {
-	if len(b.users) <= fewUsers {
-		for i := range b.users {
-			if b.users[i].ID == id {
-				return &b.users[i]
+	if len(b.changes.Users) <= fewUsers {
+		for i := range b.changes.Users {
+			if b.changes.Users[i].ID == id {
+				return &b.changes.Users[i]
 			}
 		}
 		return nil
@@ -328,11 +375,11 @@ func (b *builder) known(id content.UserID) *content.User {
 	if b.userAt == nil {
 		b.userAt = make(map[content.UserID]int, 2*fewUsers)
 	}
-	for i := len(b.userAt); i < len(b.users); i++ {
-		b.userAt[b.users[i].ID] = i
+	for i := len(b.userAt); i < len(b.changes.Users); i++ {
+		b.userAt[b.changes.Users[i].ID] = i
 	}
 	if i, ok := b.userAt[id]; ok {
-		return &b.users[i]
+		return &b.changes.Users[i]
 	}
 	return nil
 }
@@ -346,12 +393,12 @@ func (b *builder) chat(c *chat, path string) content.ChatID {
 		b.reject(path+"/id", "the id of a chat")
 	}
 	id := content.ChatID(c.ID)
-	for i := range b.chats {
-		if b.chats[i].ID == id {
+	for i := range b.changes.Chats {
+		if b.changes.Chats[i].ID == id {
 			return id
 		}
 	}
-	b.chats = append(b.chats, content.Chat{
+	b.changes.Chats = append(b.changes.Chats, content.Chat{
 		ID:        id,
 		Version:   b.version,
 		Type:      content.ChatType(c.Type),

@@ -8,8 +8,7 @@ import (
 // every other field. Names and meanings: https://core.telegram.org/bots/api, as of Bot API 10.3. Widths are those
 // of the archive's columns, so that a number which a column can't hold is found here and not by the database.
 
-// update is an Update. Others keeps the members with no field of their own: the kinds that are ledger rows only,
-// and the kinds that nobody here knows yet.
+// update is an Update. Others keeps the members with no field of their own: the kinds that nobody here knows yet.
 type update struct {
 	UpdateID                int64            `json:"update_id"`
 	Message                 *message         `json:"message"`
@@ -20,7 +19,28 @@ type update struct {
 	EditedBusinessMessage   *message         `json:"edited_business_message"`
 	DeletedBusinessMessages *deletedMessages `json:"deleted_business_messages"`
 	GuestMessage            *message         `json:"guest_message"`
-	Others                  jsontext.Value   `json:",embed"`
+
+	BusinessConnection       *businessConnection   `json:"business_connection"`
+	MessageReaction          *reactionUpdated      `json:"message_reaction"`
+	MessageReactionCount     *reactionCountUpdated `json:"message_reaction_count"`
+	InlineQuery              *interaction          `json:"inline_query"`
+	ChosenInlineResult       *interaction          `json:"chosen_inline_result"`
+	CallbackQuery            *interaction          `json:"callback_query"`
+	ShippingQuery            *interaction          `json:"shipping_query"`
+	PreCheckoutQuery         *interaction          `json:"pre_checkout_query"`
+	PurchasedPaidMedia       *interaction          `json:"purchased_paid_media"`
+	Poll                     *poll                 `json:"poll"`
+	PollAnswer               *pollAnswer           `json:"poll_answer"`
+	MyChatMember             *memberUpdated        `json:"my_chat_member"`
+	ChatMember               *memberUpdated        `json:"chat_member"`
+	ChatJoinRequest          *interaction          `json:"chat_join_request"`
+	ChatBoost                *boostUpdated         `json:"chat_boost"`
+	RemovedChatBoost         *boostRemoved         `json:"removed_chat_boost"`
+	ManagedBot               *interaction          `json:"managed_bot"`
+	Subscription             *interaction          `json:"subscription"`
+	StoppedMessageGeneration *interaction          `json:"stopped_message_generation"`
+
+	Others jsontext.Value `json:",embed"`
 }
 
 // deletedMessages is a BusinessMessagesDeleted.
@@ -65,9 +85,6 @@ type message struct {
 	Video     *file       `json:"video"`
 	VideoNote *file       `json:"video_note"`
 	Voice     *file       `json:"voice"`
-
-	NewChatMembers []user `json:"new_chat_members"`
-	LeftChatMember *user  `json:"left_chat_member"`
 
 	marks
 }
@@ -167,20 +184,31 @@ type paidItem struct {
 	Video     *file       `json:"video"`
 }
 
-// mark remembers that a field was there and says yes: neither null nor false.
-type mark bool
+// mark keeps the value of a field that was there and says yes: neither null nor false. It is nil otherwise, and a pointer because
+// there are many marks and at most one or two are set.
+type mark struct{ value *jsontext.Value }
 
-// UnmarshalJSONFrom passes over one JSON value.
+// UnmarshalJSONFrom reads one JSON value.
 func (m *mark) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
-	kind := dec.PeekKind()
-	*m = kind != 'n' && kind != 'f'
-	return dec.SkipValue()
+	if kind := dec.PeekKind(); kind == 'n' || kind == 'f' {
+		m.value = nil
+		return dec.SkipValue()
+	}
+	value, err := dec.ReadValue()
+	if err != nil {
+		return err
+	}
+	value = value.Clone()
+	m.value = &value
+	return nil
 }
 
-// marks is the table of what a message can be besides text and files: for each content and service field of the
-// Bot API's Message whether it was there. The tags are the kinds' names, and the order decides between two: a
-// venue also sets location.
+// marks is the table of what a message can be besides text and files: each content and service field of the Bot API's
+// Message, if it was there. The tags are the kinds' names, and the order decides between two: a venue also sets location.
 type marks struct {
+	NewChatMembers mark `json:"new_chat_members"`
+	LeftChatMember mark `json:"left_chat_member"`
+
 	RichMessage mark `json:"rich_message"`
 	Story       mark `json:"story"`
 	Checklist   mark `json:"checklist"`
