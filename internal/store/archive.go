@@ -33,6 +33,7 @@ type Archive struct {
 	mergeChats        statement[*content.Chat]
 	mergeUsers        statement[*userRow]
 	removeSpooled     statement[int64]
+	state             stateStatements
 }
 
 // Archive returns the repository of what Telegram told.
@@ -54,6 +55,7 @@ func (db *DB) Archive() *Archive {
 		mergeChats:        chatsTable.upsert(d),
 		mergeUsers:        usersTable.upsert(d),
 		removeSpooled:     remove(d, "spool", spoolColumns),
+		state:             newStateStatements(d),
 	}
 }
 
@@ -126,7 +128,11 @@ func (w *writer) write(ctx context.Context, rows *folded) (err error) {
 		return err
 	}
 	w.outcome.Messages, w.outcome.Revisions = len(created), len(revised)
-	if w.outcome.Events, err = w.insertEvents.exec(ctx, w.conn, eventsOf(created, deletedOf(rows.messages), revised)); err != nil {
+	if err := w.writeState(ctx, &rows.state); err != nil {
+		return err
+	}
+	events := distinct(append(eventsOf(created, deletedOf(rows.messages), revised), rows.state.events...), compareEvents, firstEvent)
+	if w.outcome.Events, err = w.insertEvents.exec(ctx, w.conn, events); err != nil {
 		return err
 	}
 	if w.outcome.DeadLetters, err = w.insertDeadLetter.exec(ctx, w.conn, rows.deadLetters); err != nil {

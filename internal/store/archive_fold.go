@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -23,6 +24,7 @@ type folded struct {
 	deadLetters []*letterRow
 	chats       []*content.Chat
 	users       []*userRow
+	state       stateRows
 }
 
 // updateRow is a row of the ledger. Of the times when one update came, the first one counts; of what normalisers
@@ -139,6 +141,7 @@ func fold(batch *content.Batch, fresh []*updateRow) *folded {
 		for j := range change.Deletions {
 			f.messages = append(f.messages, newStub(&change.Deletions[j], row, announces))
 		}
+		f.state.add(change, row, announces)
 	}
 	for i := range batch.DeadLetters {
 		f.deadLetters = append(f.deadLetters, newLetterRow(&batch.DeadLetters[i]))
@@ -149,6 +152,7 @@ func fold(batch *content.Batch, fresh []*updateRow) *folded {
 	f.deadLetters = distinct(f.deadLetters, compareDeadLetters, firstDeadLetter)
 	f.chats = distinct(f.chats, compareChats, newerChat)
 	f.users = distinct(f.users, compareUsers, mergeUsers)
+	f.state.fold()
 	return f
 }
 
@@ -251,9 +255,7 @@ func mergeMessages(kept, next *messageRow) *messageRow {
 	if kept.first == nil || next.first != nil && next.first.Version < kept.first.Version {
 		merged.first = next.first
 	}
-	if kept.deletedAt.IsZero() || !next.deletedAt.IsZero() && next.deletedAt.Before(kept.deletedAt) {
-		merged.deletedAt = next.deletedAt
-	}
+	merged.deletedAt = earliest(kept.deletedAt, next.deletedAt)
 	if kept.deletion == nil || next.deletion != nil && next.deletion.DeletedAt.Before(kept.deletion.DeletedAt) {
 		merged.deletion = next.deletion
 	}
@@ -362,9 +364,12 @@ func eventsOf(created, deleted []*messageRow, revised []*snapshot) []*eventRow {
 	for _, row := range deleted {
 		rows = append(rows, &eventRow{event.OfMessageDeleted(row.deletion.Deletion, row.deletion.env), row.deletion.source})
 	}
-	slices.SortFunc(rows, func(a, b *eventRow) int { return strings.Compare(a.ID, b.ID) })
 	return rows
 }
+
+func compareEvents(a, b *eventRow) int { return strings.Compare(a.ID, b.ID) }
+
+func firstEvent(kept, _ *eventRow) *eventRow { return kept }
 
 // checkTimes refuses times that one of the databases can't hold or can't order: on SQLite a year has four digits.
 func checkTimes(batch *content.Batch) error {
@@ -373,14 +378,9 @@ func checkTimes(batch *content.Batch) error {
 		if !holds(change.Update.Envelope.ReceivedAt) {
 			return fmt.Errorf("update %d: time of receipt outside of the years 1 to 9999", change.Update.UpdateID)
 		}
-		for j := range change.Messages {
-			if m := &change.Messages[j]; !holds(m.Date) || !holds(m.EditDate) || !holds(m.Forward.Date) {
-				return fmt.Errorf("update %d: date of a message outside of the years 1 to 9999", change.Update.UpdateID)
-			}
-		}
-		for j := range change.Deletions {
-			if !holds(change.Deletions[j].DeletedAt) {
-				return fmt.Errorf("update %d: date of a deletion outside of the years 1 to 9999", change.Update.UpdateID)
+		for at := range timesOf(change) {
+			if !holds(at) {
+				return fmt.Errorf("update %d: a date outside of the years 1 to 9999", change.Update.UpdateID)
 			}
 		}
 	}
@@ -390,6 +390,65 @@ func checkTimes(batch *content.Batch) error {
 		}
 	}
 	return nil
+}
+
+// timesOf yields the times that change tells.
+func timesOf(change *content.ChangeSet) iter.Seq[time.Time] {
+	return func(yield func(time.Time) bool) {
+		all := func(times ...time.Time) bool {
+			return !slices.ContainsFunc(times, func(t time.Time) bool { return !yield(t) })
+		}
+		for i := range change.Messages {
+			if m := &change.Messages[i]; !all(m.Date, m.EditDate, m.Forward.Date) {
+				return
+			}
+		}
+		for i := range change.Deletions {
+			if !all(change.Deletions[i].DeletedAt) {
+				return
+			}
+		}
+		for i := range change.Memberships {
+			if m := &change.Memberships[i]; !all(m.Date, m.UntilDate) {
+				return
+			}
+		}
+		for i := range change.Reactions {
+			if !all(change.Reactions[i].Date) {
+				return
+			}
+		}
+		for i := range change.ReactionCounts {
+			if !all(change.ReactionCounts[i].Date) {
+				return
+			}
+		}
+		for i := range change.Polls {
+			if !all(change.Polls[i].CloseDate) {
+				return
+			}
+		}
+		for i := range change.Interactions {
+			if !all(change.Interactions[i].Date) {
+				return
+			}
+		}
+		for i := range change.BusinessConnections {
+			if !all(change.BusinessConnections[i].Date) {
+				return
+			}
+		}
+		for i := range change.ChatBoosts {
+			if b := &change.ChatBoosts[i]; !all(b.AddDate, b.ExpirationDate, b.RemovedAt) {
+				return
+			}
+		}
+		for i := range change.ChatAliases {
+			if !all(change.ChatAliases[i].Date) {
+				return
+			}
+		}
+	}
 }
 
 func holds(t time.Time) bool {

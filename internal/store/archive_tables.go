@@ -68,6 +68,7 @@ var messagesTable = table[*messageRow]{
 		{"edit_date", ofTime, func(m *messageRow) any { return timeOrNull(m.newest.EditDate) }},
 		{"text", ofText, func(m *messageRow) any { return m.newest.Text }},
 		{"entities", ofJSON, func(m *messageRow) any { return textOrNull(m.newest.entities) }},
+		{"content", ofJSON, func(m *messageRow) any { return textOrNull(string(m.newest.Content)) }},
 		{"media_group_id", ofText, func(m *messageRow) any { return textOrNull(m.newest.MediaGroupID) }},
 		{"reply_to_chat_id", ofNumber, func(m *messageRow) any { return numberOrNull(m.newest.ReplyTo.ChatID) }},
 		{"reply_to_message_id", ofNumber, func(m *messageRow) any { return numberOrNull(m.newest.ReplyTo.MessageID) }},
@@ -86,7 +87,7 @@ var messagesTable = table[*messageRow]{
 	groups: []group{
 		{newer: "excluded.version > messages.version", columns: []string{
 			"version", "kind", "normaliser_version", "message_thread_id", "is_topic_message", "from_id", "sender_chat_id", "via_bot_id",
-			"author_signature", "business_connection_id", "date", "edit_date", "text", "entities", "media_group_id", "reply_to_chat_id",
+			"author_signature", "business_connection_id", "date", "edit_date", "text", "entities", "content", "media_group_id", "reply_to_chat_id",
 			"reply_to_message_id", "quote", "forward_origin_type", "forward_date", "forward_from_id", "forward_sender_name",
 			"forward_chat_id", "forward_message_id", "forward_signature", "is_automatic_forward",
 		}},

@@ -47,6 +47,11 @@ func Archive(t *testing.T, open OpenSQL) {
 		"a newer version with equal content still raises the version":   versionsRise,
 		"a user's profile and language are versioned apart":             userGroupsAreApart,
 		"a user who is seen twenty times in a batch is one row":         usersFold,
+		"what is told beside messages is kept":                          stateIsKept,
+		"newer state wins, whatever comes first":                        newerStateWins,
+		"reading state again is no news":                                rereadStateIsNoNews,
+		"an interaction happened when it first came":                    interactionKeepsFirstDate,
+		"a boost's removal may come before it":                          boostRemovalMayComeFirst,
 		"dead letters die once":                                         deadLettersDieOnce,
 		"a batch carries its spool rows out":                            spoolRowsLeave,
 		"an empty batch is nothing":                                     emptyBatch,
@@ -212,6 +217,18 @@ func impossibleTimes(t *testing.T, a *archive) {
 		"edit":     func(b *content.Batch) { b.Changes[0].Messages[0].EditDate = tooLate },
 		"forward":  func(b *content.Batch) { b.Changes[0].Messages[0].Forward.Date = time.Unix(-1<<60, 0) },
 		"deletion": func(b *content.Batch) { b.Changes[0].Deletions = []content.Deletion{{DeletedAt: tooLate}} },
+		"membership": func(b *content.Batch) {
+			b.Changes[0].Memberships = []content.Membership{{Date: sent, UntilDate: tooLate}}
+		},
+		"reaction": func(b *content.Batch) { b.Changes[0].Reactions = []content.Reaction{{Date: tooLate}} },
+		"count":    func(b *content.Batch) { b.Changes[0].ReactionCounts = []content.ReactionCount{{Date: tooLate}} },
+		"poll":     func(b *content.Batch) { b.Changes[0].Polls = []content.Poll{{CloseDate: tooLate}} },
+		"asking":   func(b *content.Batch) { b.Changes[0].Interactions = []content.Interaction{{Date: tooLate}} },
+		"business": func(b *content.Batch) {
+			b.Changes[0].BusinessConnections = []content.BusinessConnection{{Date: tooLate}}
+		},
+		"boost":     func(b *content.Batch) { b.Changes[0].ChatBoosts = []content.ChatBoost{{ExpirationDate: tooLate}} },
+		"migration": func(b *content.Batch) { b.Changes[0].ChatAliases = []content.ChatAlias{{Date: tooLate}} },
 		"death": func(b *content.Batch) {
 			b.DeadLetters = []ingest.DeadLetter{{Envelope: b.Changes[0].Update.Envelope, DiedAt: tooLate}}
 		},

@@ -29,7 +29,18 @@ var dumped = map[string]string{
 	"media":             "*",
 	"media_files":       "*",
 	"platform_events":   "id, type, subject",
-	"dead_letters":      "source, update_id, hash, payload",
+
+	"memberships":          "*",
+	"reactions":            "*",
+	"reaction_counts":      "*",
+	"polls":                "*",
+	"poll_answers":         "*",
+	"interactions":         "*",
+	"business_connections": "*",
+	"chat_boosts":          "*",
+	"chat_aliases":         "*",
+
+	"dead_letters": "source, update_id, hash, payload",
 }
 
 // dump returns all rows, by table, as text.
@@ -149,6 +160,8 @@ type step struct {
 	again    bool
 	reread   bool
 	deletes  bool
+	// state chooses among states what is told beside messages.
+	state int
 }
 
 func drawStep(t *rapid.T) step {
@@ -158,6 +171,7 @@ func drawStep(t *rapid.T) step {
 		edit: max(0, below(12, "edit")-4), text: below(3, "text"), arrival: below(3, "arrival"), which: below(1000, "which"),
 		media: rapid.SliceOfN(rapid.IntRange(0, 3), 0, 2).Draw(t, "media"), language: rapid.Bool().Draw(t, "language"),
 		again: below(5, "again") == 0, reread: rapid.Bool().Draw(t, "reread"), deletes: below(6, "deletes") == 0,
+		state: below(len(states), "state"),
 	}
 }
 
@@ -205,6 +219,9 @@ func (s *step) show(change *content.ChangeSet) {
 	user := content.User{ID: content.UserID(s.user + 1), Version: version, FirstName: fmt.Sprint("name ", change.Update.UpdateID)}
 	if s.language {
 		user.LanguageVersion, user.LanguageCode = version, fmt.Sprint(change.Update.UpdateID)
+	}
+	if s.state > 0 {
+		states[s.state](change, &told{s, stamp, m.Key, text})
 	}
 	if s.deletes {
 		change.Deletions = []content.Deletion{{Key: m.Key, DeletedAt: stamp.Date}}
