@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -49,6 +50,8 @@ type (
 	}
 	mediaRow struct{ kind, fileUniqueID string }
 	eventKey struct{ kind, subject, contentHash string }
+	// stateKey is a row of one of the tables beside those of messages, by its table and the columns of its key.
+	stateKey struct{ table, key string }
 )
 
 // contents is what the database holds, or should hold.
@@ -58,14 +61,17 @@ type contents struct {
 	revisions map[revisionKey]int
 	media     map[mediaKey]mediaRow
 	events    map[eventKey]int
-	chats     map[int64]bool
-	users     map[int64]bool
+	// state holds of each row what shows which update it is from.
+	state map[stateKey]string
+	chats map[int64]bool
+	users map[int64]bool
 }
 
 func newContents() contents {
 	return contents{
 		ledger: map[ledgerKey]ledgerRow{}, messages: map[messageKey]messageRow{}, revisions: map[revisionKey]int{},
-		media: map[mediaKey]mediaRow{}, events: map[eventKey]int{}, chats: map[int64]bool{}, users: map[int64]bool{},
+		media: map[mediaKey]mediaRow{}, events: map[eventKey]int{}, state: map[stateKey]string{},
+		chats: map[int64]bool{}, users: map[int64]bool{},
 	}
 }
 
@@ -164,6 +170,7 @@ func (a *archive) contents() contents {
 	a.readMedia(&c)
 	a.readRevisions(&c)
 	a.readEvents(&c)
+	a.readState(&c)
 	a.each("SELECT id FROM chats", func(rows *sql.Rows) error { return addID(rows, c.chats) })
 	a.each("SELECT id FROM users", func(rows *sql.Rows) error { return addID(rows, c.users) })
 	return c
@@ -239,13 +246,46 @@ func (a *archive) readEvents(c *contents) {
 			return err
 		}
 		key.contentHash, _ = fields["content_hash"].(string)
-		for _, name := range []string{"scope", "chat_id", "message_id", "date", "origin", "content_hash"} {
+		for _, name := range eventFields {
 			delete(fields, name)
 		}
 		require.Empty(a.t, fields, "an event names things and holds nothing of what people wrote")
+		if key.kind == "interaction.received" {
+			key.subject = key.subject[:strings.LastIndexByte(key.subject, '/')] // the update's hash
+		}
 		c.events[key]++
 		return nil
 	})
+}
+
+// eventFields are the names that the data of events may have.
+var eventFields = []string{
+	"scope", "chat_id", "message_id", "date", "origin", "content_hash", "user_id", "actor_id", "old_status", "status", "is_member", "total_count",
+	"poll_id", "voter_id", "is_closed", "total_voter_count", "kind", "update_id", "from_id", "migrated_to_chat_id",
+}
+
+// stateQueries give the key of each row of a table, and what shows which update it is from.
+var stateQueries = map[string]string{
+	"memberships":     "SELECT chat_id || '/' || user_id, status FROM memberships",
+	"reactions":       "SELECT scope || '/' || chat_id || '/' || message_id || '/' || actor_id, CAST(reactions AS text) FROM reactions",
+	"reaction_counts": "SELECT scope || '/' || chat_id || '/' || message_id, CAST(total_count AS text) FROM reaction_counts",
+	"polls":           "SELECT id, question FROM polls",
+	"poll_answers":    "SELECT poll_id || '/' || voter_id, CAST(option_ids AS text) FROM poll_answers",
+	"interactions":    "SELECT source || '/' || update_id, kind || ' ' || from_id || ' ' || COALESCE(message_id, 0) FROM interactions",
+	"chat_aliases":    "SELECT CAST(chat_id AS text), CAST(migrated_to_chat_id AS text) FROM chat_aliases",
+}
+
+func (a *archive) readState(c *contents) {
+	a.t.Helper()
+	for table, query := range stateQueries {
+		a.each(query, func(rows *sql.Rows) error {
+			key := stateKey{table: table}
+			var value string
+			err := rows.Scan(&key.key, &value)
+			c.state[key] = strings.ReplaceAll(value, " ", "")
+			return err
+		})
+	}
 }
 
 // eventsOfRevisions returns the events that the messages and revisions which are there ask for: one for each message, and one

@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"testing"
@@ -138,12 +139,13 @@ func (c *chaosFleet) count(report *testkit.Report) {
 		}
 	}
 	want := expect(c.t, healthy)
-	want.events = c.db.eventsOfRevisions(want.messages)
+	maps.Copy(want.events, c.db.eventsOfRevisions(want.messages))
 	tally(c, report, "updates", want.ledger, got.ledger)
 	tally(c, report, "messages", want.messages, got.messages)
 	tally(c, report, "media", want.media, got.media)
 	tally(c, report, "revisions", want.revisions, got.revisions)
 	tally(c, report, "events", want.events, got.events)
+	tally(c, report, "state", want.state, got.state)
 	tally(c, report, "dead letters", lettersOf(poison), c.db.letters())
 	tally(c, report, "updates of a day", nil, c.db.twiceADay())
 	if len(poison) != c.poisoned {

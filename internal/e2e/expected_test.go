@@ -18,12 +18,17 @@ import (
 // with the fleet: it reads Telegram's JSON with the standard library and says in its own words what the archive promises.
 func expect(t testing.TB, updates []simulator.Update) contents {
 	t.Helper()
-	e := expectation{t: t, contents: newContents(), seen: map[messageKey]*sightings{}}
+	e := expectation{
+		t: t, contents: newContents(), seen: map[messageKey]*sightings{}, told: map[stateKey][4]int64{}, news: map[eventKey]map[string]bool{},
+	}
 	for i := range updates {
 		e.update(&updates[i])
 	}
 	for key, s := range e.seen {
 		e.message(key, s)
+	}
+	for key, changes := range e.news {
+		e.events[key] = len(changes)
 	}
 	return e.contents
 }
@@ -32,6 +37,9 @@ type expectation struct {
 	contents
 	t    testing.TB
 	seen map[messageKey]*sightings
+	// told holds what makes each row of state newer than others, and news the distinct changes that ask for one event each.
+	told map[stateKey][4]int64
+	news map[eventKey]map[string]bool
 }
 
 // sightings is all that updates showed of one message.
@@ -63,7 +71,9 @@ func (e *expectation) update(u *simulator.Update) {
 	}
 	if slices.Contains([]ingest.Kind{"message", "edited_message", "channel_post", "edited_channel_post"}, u.Kind) {
 		e.sight(u, payload)
+		return
 	}
+	e.happening(u, payload)
 }
 
 func sourceOf(id account.BotID) string {
@@ -101,6 +111,7 @@ func (e *expectation) sight(u *simulator.Update, payload []byte) {
 	require.NoError(e.t, err)
 	e.note(key, string(content), s)
 	e.meet(&m)
+	e.alongside(u, &m)
 }
 
 func (s sighting) mediaNames() []string {

@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 
@@ -17,12 +18,13 @@ func requireArchive(t testing.TB, db *archive, tg *telegram) {
 	t.Helper()
 	got := db.contents()
 	want := expect(t, arrived(t, tg, got.ledger))
-	want.events = db.eventsOfRevisions(want.messages)
+	maps.Copy(want.events, db.eventsOfRevisions(want.messages))
 	requireSame(t, "updates", want.ledger, got.ledger)
 	requireSame(t, "messages", want.messages, got.messages)
 	requireSame(t, "media", want.media, got.media)
 	requireSame(t, "revisions", want.revisions, got.revisions)
 	requireSame(t, "events", want.events, got.events)
+	requireSame(t, "state", want.state, got.state)
 	requireSame(t, "chats", want.chats, got.chats)
 	requireSame(t, "users", want.users, got.users)
 	require.Zero(t, db.count("SELECT count(*) FROM dead_letters"), "dead letters")

@@ -265,14 +265,14 @@ func (b *builder) array(v jsontext.Value, path string) content.JSON {
 	return textOf(v)
 }
 
-// textOf returns v as text; an object without members is none.
+// textOf returns v as its shortest text, which is the same however it was written; an object without members is none.
 func textOf(v jsontext.Value) content.JSON {
 	if len(v) == 0 || string(v) == "{}" {
 		return ""
 	}
-	compact := v.Clone()
-	if compact.Compact() != nil {
+	short := v.Clone()
+	if short.Format() != nil {
 		return ""
 	}
-	return content.JSON(compact)
+	return content.JSON(short)
 }
