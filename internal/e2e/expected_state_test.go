@@ -46,7 +46,7 @@ func (e *expectation) happening(u *simulator.Update, payload []byte) {
 	require.NoError(e.t, json.Unmarshal(payload, &h))
 	e.meetIn(&h)
 	dated := [4]int64{h.Date, 0, int64(u.BotID), u.ID}
-	switch u.Kind {
+	switch string(u.Kind) {
 	case "my_chat_member", "chat_member":
 		key := fmt.Sprintf("%d/%d", h.Chat.ID, h.NewChatMember.User.ID)
 		e.tell(stateKey{"memberships", key}, h.NewChatMember.Status, dated)

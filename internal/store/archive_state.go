@@ -353,8 +353,10 @@ var chatBoostsTable = stateTable[*content.ChatBoost]{
 		},
 		groups: []group{
 			newerRow("chat_boosts", "add_date", "expiration_date", "source_type", "user_id", "rest"),
-			{newer: "excluded.removed_at < chat_boosts.removed_at OR excluded.removed_at IS NOT NULL AND chat_boosts.removed_at IS NULL",
-				columns: []string{"removed_at"}},
+			{
+				newer:   "excluded.removed_at < chat_boosts.removed_at OR excluded.removed_at IS NOT NULL AND chat_boosts.removed_at IS NULL",
+				columns: []string{"removed_at"},
+			},
 		},
 	},
 	compare: func(a, b *content.ChatBoost) int {

@@ -48,12 +48,12 @@ var states = []func(change *content.ChangeSet, s *told){
 	},
 	func(change *content.ChangeSet, s *told) {
 		change.ReactionCounts = []content.ReactionCount{{
-			Key: s.key, Version: s.version(), Date: s.stamp.Date, TotalCount: int64(s.step.text), Reactions: s.json(),
+			Key: s.key, Version: s.version(), Date: s.stamp.Date, TotalCount: int64(s.text), Reactions: s.json(),
 		}}
 	},
 	func(change *content.ChangeSet, s *told) {
 		change.Polls = []content.Poll{{
-			ID: fmt.Sprint(s.user), Version: s.undated(change), Question: s.words, TotalVoterCount: int64(s.step.text), Options: s.json(),
+			ID: fmt.Sprint(s.user), Version: s.undated(change), Question: s.words, TotalVoterCount: int64(s.text), Options: s.json(),
 		}}
 	},
 	func(change *content.ChangeSet, s *told) {
