@@ -259,7 +259,7 @@ func (m *message) kind() (content.MessageKind, []content.Media) {
 func (k *marks) first() (content.MessageKind, jsontext.Value) {
 	fields := reflect.ValueOf(k).Elem()
 	for i := range fields.NumField() {
-		if m, is := fields.Field(i).Addr().Interface().(*mark); is && m.value != nil {
+		if m, is := reflect.TypeAssert[*mark](fields.Field(i).Addr()); is && m.value != nil {
 			return content.MessageKind(fields.Type().Field(i).Tag.Get("json")), *m.value
 		}
 	}
