@@ -27,7 +27,7 @@ const maxBodySizeBytes = 1 << 20
 
 // padded returns an update whose bytes are exactly size many.
 func padded(updateID, size int) string {
-	update := fmt.Sprintf(`{"update_id":%d,"poll":{"question":"`, updateID)
+	update := fmt.Sprintf(`{"update_id":%d,"poll":{"id":"5","question":"`, updateID)
 	const end = `"}}`
 	return update + strings.Repeat("x", size-len(update)-len(end)) + end
 }
@@ -124,9 +124,9 @@ func TestStrangeUpdatesEndWhereTheyShould(t *testing.T) {
 		{name: "null", body: `null`, class: "not_object"},
 		{name: "a number", body: `13`, class: "not_object"},
 		{name: "no update_id", body: `{"message":{"message_id":1,` + chat + `,"text":"nobody"}}`, class: "no_update_id"},
-		{name: "update_id as text", body: `{"update_id":"14","poll":{}}`, class: "malformed"},
-		{name: "a negative update_id", body: `{"update_id":-15,"poll":{}}`, class: "malformed"},
-		{name: "an update_id over 64 bits", body: `{"update_id":18446744073709551616,"poll":{}}`, class: "malformed"},
+		{name: "update_id as text", body: `{"update_id":"14","poll":{"id":"5"}}`, class: "malformed"},
+		{name: "a negative update_id", body: `{"update_id":-15,"poll":{"id":"5"}}`, class: "malformed"},
+		{name: "an update_id over 64 bits", body: `{"update_id":18446744073709551616,"poll":{"id":"5"}}`, class: "malformed"},
 		{
 			name: "a message without a date", body: `{"update_id":16,"message":{"message_id":1,"chat":{"id":4242,"type":"private"},"text":"x"}}`,
 			class: "malformed", updateID: 16,
@@ -165,7 +165,7 @@ func TestStrangeUpdatesEndWhereTheyShould(t *testing.T) {
 			kind: "message", updateID: 28, text: "known",
 		},
 		{name: "names in another case", body: `{"update_id":29,"Message":{"text":"x"}}`, kind: "unknown", updateID: 29},
-		{name: "spaces around", body: " \n{\"update_id\":30,\"poll\":{}}\r\n ", kind: "poll", updateID: 30},
+		{name: "spaces around", body: " \n{\"update_id\":30,\"poll\":{\"id\":\"5\"}}\r\n ", kind: "poll", updateID: 30},
 		{name: "1 MiB exactly", body: padded(31, maxBodySizeBytes), kind: "poll", updateID: 31},
 		{name: "an id and nothing else", body: `{"update_id":32}`, kind: "unknown", updateID: 32},
 	}

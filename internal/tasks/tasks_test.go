@@ -2,6 +2,7 @@ package tasks_test
 
 import (
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -334,6 +335,28 @@ func TestOutageOfTheDatabaseIsNoCrashAndIsToldOnce(t *testing.T) {
 	require.Equal(t, 1, strings.Count(log, "spool not read"), log)
 	require.Equal(t, 1, strings.Count(log, "spool read again"))
 	require.NotContains(t, log, "spool not counted")
+}
+
+func TestLiveWorkerHoldsItsRowsOn(t *testing.T) {
+	t.Parallel()
+	slow := slowly{normalising: make(chan struct{}), goOn: make(chan struct{})}
+	w := setup(t, slow)
+	_, err := w.db.Spool().Put(t.Context(), spooled(messages(1, 5)...))
+	require.NoError(t, err)
+	w.drain()
+	goOn := sync.OnceFunc(func() { close(slow.goOn) })
+	t.Cleanup(goOn)
+	queuetest.Receive(t, slow.normalising)
+	heldUntil := func() (at time.Time) {
+		require.NoError(t, w.sql.QueryRowContext(t.Context(), "SELECT due_at FROM spool").Scan(&at))
+		return at
+	}
+	first := heldUntil()
+	require.Eventually(t, func() bool { return heldUntil().After(first) }, queuetest.Within, 100*time.Millisecond)
+	goOn()
+	w.eventually(countSpool, 0)
+	require.Equal(t, 5, w.query(countMessages))
+	require.NotContains(t, w.log.String(), `"crashes":1`)
 }
 
 // slowly is the real normaliser, which says when it begins and goes on when it may.
