@@ -57,6 +57,7 @@ var sqlstates = map[string]struct {
 	"40": {class: fault.Unclassified},            // rollback
 	"42": {class: fault.Unclassified},            // syntax, names, privileges
 	"53": {class: fault.Transient},               // resources
+	"54": {class: fault.Permanent, silent: true}, // a limit of the program: an id too long for an index, JSON too deep
 	"55": {class: fault.Unclassified},            // object not in the state asked for
 	"57": {class: fault.Transient},               // an operator, a shutdown, a start, a cancel
 	"58": {class: fault.Unclassified},            // the server's system

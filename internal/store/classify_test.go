@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"crypto/rand"
 	"database/sql"
 	"database/sql/driver"
 	"errors"
@@ -27,6 +28,7 @@ func TestPostgresCodesHaveClasses(t *testing.T) {
 	t.Parallel()
 	for code, class := range map[string]fault.Class{
 		"21000": fault.Permanent, "22021": fault.Permanent, "22P05": fault.Permanent, "23505": fault.Permanent, "23514": fault.Permanent,
+		"54000": fault.Permanent, "54001": fault.Permanent,
 
 		"08000": fault.Transient, "08001": fault.Transient, "08003": fault.Transient, "08004": fault.Transient, "08006": fault.Transient,
 		"08007": fault.Transient, "08P01": fault.Transient,
@@ -94,6 +96,30 @@ func TestAnErrorNamesThePlaceAndNotTheValue(t *testing.T) {
 
 	missing := store.Classify(&pgconn.PgError{Code: "42P01", Message: `relation "updates" does not exist`})
 	require.Equal(t, `sqlstate 42P01: relation "updates" does not exist`, missing.Error())
+}
+
+// TestLimitsOfPostgresArePermanent has what Telegram never sends, and somebody else might.
+func TestLimitsOfPostgresArePermanent(t *testing.T) {
+	t.Parallel()
+	long := strings.ToLower(rand.Text())
+	for len(long) < 16<<10 { // in many steps, so that it does not compress
+		long += rand.Text()
+	}
+	const deep = 100_000
+	for name, poll := range map[string]content.Poll{
+		"an id too long for an index": {ID: long, Options: "[]"},
+		"JSON too deep":               {ID: "p", Options: content.JSON(strings.Repeat("[", deep) + strings.Repeat("]", deep))},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := open(t, postgresURL(t))
+			change := content.ChangeSet{Polls: []content.Poll{poll}}
+			change.Update.Hash = ingest.HashOf(nil)
+			_, err := db.Archive().Apply(t.Context(), content.Batch{Changes: []content.ChangeSet{change}})
+			require.Equal(t, fault.Permanent, fault.ClassOf(err), "%v", err)
+			require.NotContains(t, err.Error(), long)
+		})
+	}
 }
 
 // TestTextThatPostgresRefusesIsPermanent has what a normaliser should have replaced.
