@@ -262,6 +262,7 @@ func (a *archive) readEvents(c *contents) {
 var eventFields = []string{
 	"scope", "chat_id", "message_id", "date", "origin", "content_hash", "user_id", "actor_id", "old_status", "status", "is_member", "total_count",
 	"poll_id", "voter_id", "is_closed", "total_voter_count", "kind", "update_id", "from_id", "migrated_to_chat_id",
+	"type", "profile_hash",
 }
 
 // stateQueries give the key of each row of a table, and what shows which update it is from.
@@ -272,7 +273,7 @@ var stateQueries = map[string]string{
 	"polls":           "SELECT id, question FROM polls",
 	"poll_answers":    "SELECT poll_id || '/' || voter_id, CAST(option_ids AS text) FROM poll_answers",
 	"interactions":    "SELECT source || '/' || update_id, kind || ' ' || from_id || ' ' || COALESCE(message_id, 0) FROM interactions",
-	"chat_aliases":    "SELECT CAST(chat_id AS text), CAST(migrated_to_chat_id AS text) FROM chat_aliases",
+	"chat_aliases":    "SELECT chat_id || '/' || migrated_to_chat_id, '' FROM chat_aliases",
 }
 
 func (a *archive) readState(c *contents) {

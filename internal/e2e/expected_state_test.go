@@ -110,7 +110,7 @@ func (e *expectation) alongside(u *simulator.Update, m *message) {
 		if !old {
 			from, to = to, from
 		}
-		e.state[stateKey{"chat_aliases", strconv.FormatInt(from, 10)}] = strconv.FormatInt(to, 10)
+		e.state[stateKey{"chat_aliases", fmt.Sprintf("%d/%d", from, to)}] = ""
 		e.report("chat.migrated", fmt.Sprintf("chats/%d", from), to)
 	}
 }
@@ -153,11 +153,9 @@ func (k messageKey) path() string { return fmt.Sprintf("%d/%d/%d", k.scope, k.ch
 
 // meetIn notes the chats and users that h shows.
 func (e *expectation) meetIn(h *happening) {
-	if h.Chat != nil {
-		e.chats[h.Chat.ID] = true
-	}
+	e.meetChat(h.Chat)
 	if h.Message != nil {
-		e.chats[h.Message.Chat.ID] = true
+		e.meetChat(&h.Message.Chat)
 	}
 	for _, u := range []*user{h.From, h.User, h.NewChatMember.User} {
 		if u != nil {

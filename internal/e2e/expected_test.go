@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"cmp"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -140,9 +141,7 @@ func (e *expectation) note(key messageKey, content string, s sighting) {
 func (e *expectation) meet(m *message) {
 	origin := m.ForwardOrigin
 	for _, c := range []*chat{&m.Chat, m.SenderChat, origin.SenderChat, origin.Chat} {
-		if c != nil {
-			e.chats[c.ID] = true
-		}
+		e.meetChat(c)
 	}
 	people := []*user{m.From, m.ViaBot, m.LeftChatMember, origin.SenderUser}
 	for i := range m.NewChatMembers {
@@ -157,6 +156,17 @@ func (e *expectation) meet(m *message) {
 		if u != nil {
 			e.users[u.ID] = true
 		}
+	}
+}
+
+// meetChat notes a chat, and that it was seen as it is; nil is none.
+func (e *expectation) meetChat(c *chat) {
+	if c == nil {
+		return
+	}
+	e.chats[c.ID] = true
+	if c.Type != "private" {
+		e.report("chat.updated", fmt.Sprintf("chats/%d", c.ID), c.Type, c.Title, c.Username, c.IsForum)
 	}
 }
 
@@ -176,8 +186,9 @@ func (e *expectation) message(key messageKey, s *sightings) {
 // The parts of Telegram's objects that the archive keeps. Source: https://core.telegram.org/bots/api#available-types.
 type (
 	chat struct {
-		ID   int64
-		Type string
+		ID                    int64
+		Type, Title, Username string
+		IsForum               bool `json:"is_forum"`
 	}
 	user    struct{ ID int64 }
 	message struct {

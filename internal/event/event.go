@@ -25,6 +25,8 @@ const (
 	MessageRevised Type = "message.revised"
 	// MessageDeleted says that a message is gone; it may never have been seen.
 	MessageDeleted Type = "message.deleted"
+	// ChatUpdated says that a group or a channel was seen under a name, or as what it had not been seen before; the first time included.
+	ChatUpdated Type = "chat.updated"
 	// ChatMigrated says that a basic group became a supergroup.
 	ChatMigrated Type = "chat.migrated"
 	// MemberChanged says that a user became something else in a chat.

@@ -1,7 +1,9 @@
 package event
 
 import (
+	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"strconv"
 
 	"github.com/tgfleet/tgfleet/internal/content"
@@ -10,6 +12,24 @@ import (
 
 // The events below have ids that are derived from what the update shows, and not from who received it, wherever several accounts see
 // the same change. What one account alone is told is told apart by the update itself.
+
+type chatData struct {
+	ChatID content.ChatID `json:"chat_id"`
+	Type   string         `json:"type"`
+	// ProfileHash tells two states of the chat apart.
+	ProfileHash string `json:"profile_hash"`
+	Origin      string `json:"origin"`
+}
+
+// OfChatUpdated returns the event that c was seen as it is, in update.
+func OfChatUpdated(c *content.Chat, update *content.Update) Event {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q %t", c.Type, c.Title, c.Username, c.IsForum))
+	hash := hex.EncodeToString(sum[:16])
+	return of(ChatUpdated, fact{
+		subject: "chats/" + number(c.ID), detail: hash, at: update.Envelope.ReceivedAt,
+		data: chatData{ChatID: c.ID, Type: string(c.Type), ProfileHash: hash, Origin: update.Envelope.Origin.String()},
+	}, &update.Envelope)
+}
 
 type memberData struct {
 	ChatID    content.ChatID `json:"chat_id"`

@@ -76,6 +76,12 @@ func (r *stateRows) add(change *content.ChangeSet, update *updateRow, announces 
 func (r *stateRows) announce(change *content.ChangeSet, update *updateRow) {
 	env := &change.Update.Envelope
 	tell := func(e event.Event) { r.events = append(r.events, &eventRow{e, update.source}) }
+	for i := range change.Chats {
+		// A private chat is its user, whose name changes nothing between them.
+		if c := &change.Chats[i]; c.Type != content.Private {
+			tell(event.OfChatUpdated(c, &change.Update))
+		}
+	}
 	for i := range change.Memberships {
 		tell(event.OfMemberChanged(&change.Memberships[i], env))
 	}
