@@ -1,7 +1,6 @@
 package queue
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -66,8 +65,8 @@ func readInfo(ctx context.Context, node redis.Cmdable) (info, error) {
 		return nil, err
 	}
 	all := info{}
-	for lines := bufio.NewScanner(strings.NewReader(text)); lines.Scan(); {
-		if name, value, ok := strings.Cut(strings.TrimSpace(lines.Text()), ":"); ok {
+	for line := range strings.Lines(text) {
+		if name, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
 			all[name] = value
 		}
 	}

@@ -271,8 +271,11 @@ func (s *sweeper) sweepLost(ctx context.Context, queue string) error {
 	ctx, cancel := context.WithTimeout(ctx, lostWithin)
 	defer cancel()
 	mine, err := s.redis.SetNX(ctx, queueKey(queue, "searched"), 1, lostEvery).Result()
-	if err != nil || !mine {
-		return err
+	if err != nil {
+		return fmt.Errorf("whose turn it is to search queue %s: %w", queue, err)
+	}
+	if !mine {
+		return nil
 	}
 	cluster, ok := s.redis.(*redis.ClusterClient)
 	if !ok {
@@ -321,25 +324,21 @@ func (s *sweeper) searchLost(ctx context.Context, node redis.Cmdable, queue stri
 // pendingSince returns when the oldest task of the pending list became pending; the zero time when there is none or it does not say.
 func (s *sweeper) pendingSince(ctx context.Context, queue string) (time.Time, error) {
 	id, err := s.redis.LIndex(ctx, taskKey(queue, "pending"), -1).Result()
-	if refused(err) || id == "" {
-		return time.Time{}, ignoreNil(err)
+	if refused(err) {
+		return time.Time{}, fmt.Errorf("oldest pending task of queue %s: %w", queue, err)
+	}
+	if id == "" {
+		return time.Time{}, nil
 	}
 	since, err := s.redis.HGet(ctx, taskKey(queue, "t:"+id), "pending_since").Result()
 	if unanswered(err) {
-		return time.Time{}, err
+		return time.Time{}, fmt.Errorf("read task %s of queue %s: %w", id, queue, err)
 	}
 	nanoseconds, err := strconv.ParseInt(since, 10, 64)
 	if err != nil {
 		return time.Time{}, nil //nolint:nilerr // it does not say
 	}
 	return time.Unix(0, nanoseconds), nil
-}
-
-func ignoreNil(err error) error {
-	if refused(err) {
-		return err
-	}
-	return nil
 }
 
 // place is where a task was found.
