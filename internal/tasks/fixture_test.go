@@ -173,7 +173,7 @@ func spooled(envelopes ...ingest.Envelope) ingest.Spooled {
 	}
 }
 
-// metric returns the value of a counter or gauge; label is the value of its last label, or empty.
+// metric returns the value of a counter or gauge, or the sum of a histogram; label is the value of its last label, or empty.
 func (w *worker) metric(name, label string) float64 {
 	families, err := w.registry.Gather()
 	require.NoError(w.t, err)
@@ -181,7 +181,7 @@ func (w *worker) metric(name, label string) float64 {
 		for _, m := range family.GetMetric() {
 			labels := m.GetLabel()
 			if family.GetName() == name && (label == "" || labels[len(labels)-1].GetValue() == label) {
-				return m.GetCounter().GetValue() + m.GetGauge().GetValue()
+				return m.GetCounter().GetValue() + m.GetGauge().GetValue() + m.GetHistogram().GetSampleSum()
 			}
 		}
 	}

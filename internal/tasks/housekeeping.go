@@ -71,8 +71,8 @@ func NewHousekeeping(cfg HousekeepingConfig) *Housekeeping {
 	return h
 }
 
-// HousekeepingBound is how long the loop may be silent in good health.
-const HousekeepingBound = 3 * housekeepingEvery
+// HousekeepingBound is how long the loop may be silent in good health: twice the slowest turn of each kind and the wait between them.
+const HousekeepingBound = 2 * (lettersEvery + lettersWithin + housekeepWithin)
 
 // Run keeps house until ctx ends. What fails is logged and done again at the next turn.
 func (h *Housekeeping) Run(ctx context.Context) error {

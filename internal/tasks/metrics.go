@@ -105,7 +105,8 @@ func (m *settleMetrics) committed(b content.Batch, outcome content.Outcome, took
 	now := time.Now()
 	for i := range b.Changes {
 		m.kinds.WithLabelValues(kindLabel(b.Changes[i].Update.Kind)).Inc()
-		m.age.Observe(now.Sub(b.Changes[i].Update.Envelope.ReceivedAt).Seconds())
+		// The clock of whoever received the update may be ahead of ours.
+		m.age.Observe(max(0, now.Sub(b.Changes[i].Update.Envelope.ReceivedAt).Seconds()))
 	}
 	for i := range b.DeadLetters {
 		m.deadLetters.WithLabelValues(b.DeadLetters[i].Class).Inc()

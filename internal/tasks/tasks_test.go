@@ -302,6 +302,17 @@ func TestReceivedAtSurvivesTheWay(t *testing.T) {
 	require.Equal(t, string(env.Raw), string(rows[0].Payload))
 }
 
+func TestReceiverWhoseClockIsAheadMakesNoAgeNegative(t *testing.T) {
+	t.Parallel()
+	w := setup(t, nil)
+	ahead, old := message(1), message(2)
+	ahead.ReceivedAt = ahead.ReceivedAt.Add(time.Hour)
+	old.ReceivedAt = old.ReceivedAt.Add(-time.Minute)
+	w.put(batch.Batch{Envelopes: []ingest.Envelope{ahead, old}})
+	w.serve()
+	require.Eventually(t, func() bool { return w.metric("tgfleet_archive_update_age_seconds", "") >= 60 }, queuetest.Within, time.Millisecond)
+}
+
 func TestOutageOfTheDatabaseIsNoCrashAndIsToldOnce(t *testing.T) {
 	t.Parallel()
 	server, err := localservers.StartPostgres(t.Context(), localservers.PostgresOptions{
