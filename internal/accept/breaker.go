@@ -26,7 +26,7 @@ const (
 type breaker struct {
 	mu  sync.Mutex
 	out reason
-	// since is when out became what it is.
+	// since is when the store was left out or let in last.
 	since time.Time
 	// rest is for how long the store stays out at least: nothing after a time of calm, and longer each time that it fails soon
 	// after it was let in.

@@ -42,7 +42,7 @@ type fallback struct {
 	beat    *obs.Beat
 	metrics *metrics
 
-	// Opened by flushes and by watch, closed by watch.
+	// Opened by flushes and by watch, closed by watch, and the queue's also by a flush that it took after all.
 	queueOut, spoolOut breaker
 	// failing wakes watch early: a store was left out. It holds one token at most.
 	failing chan struct{}

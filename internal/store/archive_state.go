@@ -17,13 +17,13 @@ import (
 // stateTable is one of those tables. T is a pointer to a snapshot.
 type stateTable[T any] struct {
 	*table[T]
-	// compare orders by key, and newer tells which of two snapshots of one key stays.
+	// compare orders by key, and merge makes one row of two snapshots of one key, as the groups of the table do.
 	compare func(a, b T) int
-	newer   func(kept, next T) T
+	merge   func(kept, next T) T
 }
 
 // fold returns the rows of one table, one a key, sorted by key.
-func (s *stateTable[T]) fold(rows []T) []T { return distinct(rows, s.compare, s.newer) }
+func (s *stateTable[T]) fold(rows []T) []T { return distinct(rows, s.compare, s.merge) }
 
 // newestOf keeps the snapshot of the higher version.
 func newestOf[T any](version func(T) content.Version) func(kept, next T) T {
@@ -189,7 +189,7 @@ var membershipsTable = stateTable[*content.Membership]{
 	compare: func(a, b *content.Membership) int {
 		return cmp.Or(cmp.Compare(a.ChatID, b.ChatID), cmp.Compare(a.UserID, b.UserID))
 	},
-	newer: newestOf(func(m *content.Membership) content.Version { return m.Version }),
+	merge: newestOf(func(m *content.Membership) content.Version { return m.Version }),
 }
 
 var reactionsTable = stateTable[*content.Reaction]{
@@ -210,7 +210,7 @@ var reactionsTable = stateTable[*content.Reaction]{
 	compare: func(a, b *content.Reaction) int {
 		return cmp.Or(compareKeys(a.Key, b.Key), cmp.Compare(a.ActorID, b.ActorID))
 	},
-	newer: newestOf(func(r *content.Reaction) content.Version { return r.Version }),
+	merge: newestOf(func(r *content.Reaction) content.Version { return r.Version }),
 }
 
 var reactionCountsTable = stateTable[*content.ReactionCount]{
@@ -229,7 +229,7 @@ var reactionCountsTable = stateTable[*content.ReactionCount]{
 		groups: []group{newerRow("reaction_counts", "date", "total_count", "reactions")},
 	},
 	compare: func(a, b *content.ReactionCount) int { return compareKeys(a.Key, b.Key) },
-	newer:   newestOf(func(r *content.ReactionCount) content.Version { return r.Version }),
+	merge:   newestOf(func(r *content.ReactionCount) content.Version { return r.Version }),
 }
 
 var pollsTable = stateTable[*content.Poll]{
@@ -253,7 +253,7 @@ var pollsTable = stateTable[*content.Poll]{
 			"close_date", "options", "rest")},
 	},
 	compare: func(a, b *content.Poll) int { return strings.Compare(a.ID, b.ID) },
-	newer:   newestOf(func(p *content.Poll) content.Version { return p.Version }),
+	merge:   newestOf(func(p *content.Poll) content.Version { return p.Version }),
 }
 
 var pollAnswersTable = stateTable[*content.PollAnswer]{
@@ -272,7 +272,7 @@ var pollAnswersTable = stateTable[*content.PollAnswer]{
 	compare: func(a, b *content.PollAnswer) int {
 		return cmp.Or(strings.Compare(a.PollID, b.PollID), cmp.Compare(a.VoterID, b.VoterID))
 	},
-	newer: newestOf(func(a *content.PollAnswer) content.Version { return a.Version }),
+	merge: newestOf(func(a *content.PollAnswer) content.Version { return a.Version }),
 }
 
 var interactionsTable = stateTable[interactionRow]{
@@ -305,7 +305,7 @@ var interactionsTable = stateTable[interactionRow]{
 		return cmp.Or(strings.Compare(a.update.source, b.update.source), cmp.Compare(a.update.read.UpdateID, b.update.read.UpdateID),
 			slices.Compare(a.update.hash[:], b.update.hash[:]))
 	},
-	newer: mergeInteractions,
+	merge: mergeInteractions,
 }
 
 // mergeInteractions agrees with the groups of interactionsTable.
@@ -338,7 +338,7 @@ var businessConnectionsTable = stateTable[*content.BusinessConnection]{
 		groups: []group{newerRow("business_connections", "user_id", "user_chat_id", "date", "is_enabled", "rest")},
 	},
 	compare: func(a, b *content.BusinessConnection) int { return strings.Compare(a.ID, b.ID) },
-	newer:   newestOf(func(c *content.BusinessConnection) content.Version { return c.Version }),
+	merge:   newestOf(func(c *content.BusinessConnection) content.Version { return c.Version }),
 }
 
 // chatBoostsTable also takes stubs: boosts of which only the removal is known. Their version is the empty one.
@@ -368,7 +368,7 @@ var chatBoostsTable = stateTable[*content.ChatBoost]{
 	compare: func(a, b *content.ChatBoost) int {
 		return cmp.Or(cmp.Compare(a.ChatID, b.ChatID), strings.Compare(a.BoostID, b.BoostID))
 	},
-	newer: mergeBoosts,
+	merge: mergeBoosts,
 }
 
 // mergeBoosts agrees with the groups of chatBoostsTable.
@@ -404,7 +404,7 @@ var chatAliasesTable = stateTable[*content.ChatAlias]{
 	compare: func(a, b *content.ChatAlias) int {
 		return cmp.Or(cmp.Compare(a.ChatID, b.ChatID), cmp.Compare(a.MigratedToChatID, b.MigratedToChatID))
 	},
-	newer: func(kept, next *content.ChatAlias) *content.ChatAlias {
+	merge: func(kept, next *content.ChatAlias) *content.ChatAlias {
 		if next.Date.Before(kept.Date) {
 			return next
 		}

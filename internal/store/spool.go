@@ -15,7 +15,7 @@ import (
 	"github.com/tgfleet/tgfleet/internal/ingest"
 )
 
-// Spool is the line's second bed: batches that wait in the database to be applied. A row is put once, claimed until it succeeds,
+// Spool holds the batches that wait in the database, and not in the queue, to be applied. A row is put once, claimed until it succeeds,
 // and deleted by Archive.Apply in the transaction that carries it out. "Due" is told by the database's clock. Any number of
 // goroutines and processes may use it.
 type Spool struct {
