@@ -41,6 +41,8 @@ func TestFleetKeepsEveryUpdateOnce(t *testing.T) {
 	require.Positive(t, counts.Repeats)
 	require.Positive(t, counts.Failures)
 	requireMetrics(t, f, tg)
+	requireSchemas(t, f.db, "message.created", "message.revised", "chat.updated", "chat.migrated", "member.changed", "reaction.changed",
+		"poll.updated", "interaction.received")
 	for _, worker := range f.workers {
 		require.NotContains(t, worker.stderr(), `"result":"retried"`, "nothing stood in the way of any batch")
 	}

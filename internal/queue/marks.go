@@ -56,7 +56,7 @@ func (d *Delivery[P]) Unmark(ctx context.Context) error {
 
 // Blamed returns the parts of the payload that were marked when a delivery of the task ended without a result: one entry for each such
 // delivery. It is asked before anything is marked, and raises Crashes to the highest count that any delivery of the task has come with.
-// It returns a fault.Transient error when Redis does not answer.
+// It returns a fault.Transient error when Redis does not answer, and an unclassified one when what is there is not what it wrote.
 func (d *Delivery[P]) Blamed(ctx context.Context) ([]int, error) {
 	keys := []string{marksKey(d.Queue, d.ID)}
 	answer, err := blameScript.Run(ctx, d.redis, keys, d.Crashes, int(marksKeptFor.Seconds())).StringSlice()
@@ -67,9 +67,11 @@ func (d *Delivery[P]) Blamed(ctx context.Context) ([]int, error) {
 		return nil, fault.As(fault.Transient, fmt.Errorf("blame for task %s in queue %s: %w", d.ID, d.Queue, err))
 	}
 	text := answer[0]
-	if d.Crashes, err = strconv.Atoi(answer[1]); err != nil {
+	crashes, err := strconv.Atoi(answer[1])
+	if err != nil {
 		return nil, fmt.Errorf("crashes of task %s in queue %s: %w", d.ID, d.Queue, err)
 	}
+	d.Crashes = crashes
 	var parts []int
 	for field := range strings.FieldsSeq(text) {
 		part, err := strconv.Atoi(field)

@@ -12,7 +12,7 @@ import (
 )
 
 // What updates tell of beside messages has a table each. A row is its newest snapshot; the events follow from every new snapshot, whether
-// or not it is the newest, and what tells them apart from repeats is their id alone.
+// or not it is the newest, and what tells them apart from repeats is their id alone. Boosts leave none.
 
 // stateTable is one of those tables. T is a pointer to a snapshot.
 type stateTable[T any] struct {

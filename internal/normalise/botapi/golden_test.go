@@ -89,6 +89,7 @@ func TestEveryKindAndContentHasAFixture(t *testing.T) {
 		"edited_business_message":   {{"ordinary"}},
 		"deleted_business_messages": {{"ordinary"}},
 		"guest_message":             {{"ordinary"}},
+		"chat_member":               {{"ordinary", "restricted_by_link"}},
 		"unknown_kind":              {{"named_field", "odd_name", "nothing_else", "nulls"}},
 		"several_kinds":             {{"message_and_edited_message", "known_and_unknown"}},
 	}

@@ -80,9 +80,22 @@ func (b *builder) membership(m *memberUpdated) content.ChatID {
 		ChatID: chat, UserID: b.user(now.User, "/new_chat_member/user"), Version: b.version,
 		Status: now.Status, OldStatus: m.OldChatMember.Status, IsMember: now.present(),
 		Date: date, UntilDate: b.time(now.UntilDate, "/new_chat_member/until_date"),
-		ActorID: b.user(m.From, "/from"), Rest: textOf(now.Rest),
+		ActorID: b.user(m.From, "/from"), Rest: m.rest(),
 	}}
 	return chat
+}
+
+// rest returns what m tells beyond its fields: of the change itself, and, under its name, of the member as it is now.
+func (m *memberUpdated) rest() content.JSON {
+	change, member := textOf(m.Rest), textOf(m.NewChatMember.Rest)
+	if member == "" {
+		return change
+	}
+	member = `{"new_chat_member":` + member
+	if change == "" {
+		return member + "}"
+	}
+	return member + "," + change[1:]
 }
 
 // present tells whether m is in the chat; of a restricted member Telegram says it in a field of its own.
