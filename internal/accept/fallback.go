@@ -49,10 +49,12 @@ type fallback struct {
 }
 
 func newFallback(cfg Config) *fallback {
-	return &fallback{
+	f := &fallback{
 		queue: cfg.Queue, spool: cfg.Spool, log: cfg.Log, beat: cfg.Beat, metrics: newMetrics(cfg.Registerer),
 		failing: make(chan struct{}, 1),
 	}
+	f.metrics.watch(&f.queueOut)
+	return f
 }
 
 // write makes envelopes durable within flushWithin; while both stores are known to be away it refuses at once, so that a queue of
@@ -168,14 +170,12 @@ func (f *fallback) leaveQueueOut(why reason, err error) {
 	if !f.queueOut.leaveOut(why) {
 		return
 	}
-	f.metrics.breakerOpen.Set(1)
 	f.log.Warn("queue left out, updates go to the spool", "reason", string(why), "error", err)
 	f.wakeWatch()
 }
 
 func (f *fallback) useQueue() {
 	f.queueOut.letIn()
-	f.metrics.breakerOpen.Set(0)
 	f.log.Info("queue used again")
 }
 

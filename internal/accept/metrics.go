@@ -20,7 +20,6 @@ type metrics struct {
 	flushSize   prometheus.Histogram
 	flushTime   *prometheus.HistogramVec
 	flushErrors *prometheus.CounterVec
-	breakerOpen prometheus.Gauge
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -44,10 +43,6 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "tgfleet_accept_flush_errors_total",
 			Help: "Flushes that a store did not take.",
 		}, []string{"store"}),
-		breakerOpen: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "tgfleet_accept_breaker_open",
-			Help: "1 while the queue is left out and updates go to the spool.",
-		}),
 	}
 	for _, result := range []string{string(toQueue), string(toSpool), "refused"} {
 		m.updates.WithLabelValues(result)
@@ -56,7 +51,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		m.flushTime.WithLabelValues(string(s))
 		m.flushErrors.WithLabelValues(string(s))
 	}
-	reg.MustRegister(m.updates, m.flushSize, m.flushTime, m.flushErrors, m.breakerOpen)
+	reg.MustRegister(m.updates, m.flushSize, m.flushTime, m.flushErrors)
 	return m
 }
 
@@ -82,4 +77,17 @@ func (m *metrics) accepted(by store, updates int) {
 
 func (m *metrics) refused(updates int) {
 	m.updates.WithLabelValues("refused").Add(float64(updates))
+}
+
+// watch tells whether the queue's breaker leaves it out, as it is at each scrape.
+func (m *metrics) watch(queueOut *breaker) {
+	m.registerer.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "tgfleet_accept_breaker_open",
+		Help: "1 while the queue is left out and updates go to the spool.",
+	}, func() float64 {
+		if queueOut.why() != "" {
+			return 1
+		}
+		return 0
+	}))
 }
