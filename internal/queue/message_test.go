@@ -13,13 +13,20 @@ import (
 	"github.com/tgfleet/tgfleet/internal/seal"
 )
 
-func TestMessagesAreReadAsAsynqReadsThem(t *testing.T) {
-	t.Parallel()
+// startRedis returns a client of a Redis of its own.
+func startRedis(t *testing.T) redis.UniversalClient {
+	t.Helper()
 	server := localtest.Redis(t, localservers.RedisOptions{})
 	options, err := parseAddress(seal.Secret(server.URL()))
 	require.NoError(t, err)
 	client := redis.NewUniversalClient(&options.UniversalOptions)
 	t.Cleanup(func() { require.NoError(t, client.Close()) })
+	return client
+}
+
+func TestMessagesAreReadAsAsynqReadsThem(t *testing.T) {
+	t.Parallel()
+	client := startRedis(t)
 	info, err := asynq.NewClientFromRedisClient(client).Enqueue(asynq.NewTask("text", []byte("\xff payload")), asynq.Queue("ingest-0"))
 	require.NoError(t, err)
 	task := taskName{"ingest-0", info.ID}

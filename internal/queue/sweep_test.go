@@ -7,19 +7,11 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
-
-	"github.com/tgfleet/tgfleet/internal/localservers"
-	"github.com/tgfleet/tgfleet/internal/localservers/localtest"
-	"github.com/tgfleet/tgfleet/internal/seal"
 )
 
 func TestTaskHasLostItsOwnerOnlyAfterLooksInGoodOrder(t *testing.T) {
 	t.Parallel()
-	server := localtest.Redis(t, localservers.RedisOptions{})
-	options, err := parseAddress(seal.Secret(server.URL()))
-	require.NoError(t, err)
-	client := redis.NewUniversalClient(&options.UniversalOptions)
-	t.Cleanup(func() { require.NoError(t, client.Close()) })
+	client := startRedis(t)
 	const lease, list = "asynq:{ingest-0}:lease", "asynq:workers:{somebody}"
 	task := taskName{"ingest-0", "a"}
 	long := time.Now().Add(-time.Minute)
@@ -60,11 +52,7 @@ func TestTaskHasLostItsOwnerOnlyAfterLooksInGoodOrder(t *testing.T) {
 
 func TestTaskThatWasPutBackAndTakenMeanwhileIsLeftAlone(t *testing.T) {
 	t.Parallel()
-	server := localtest.Redis(t, localservers.RedisOptions{})
-	options, err := parseAddress(seal.Secret(server.URL()))
-	require.NoError(t, err)
-	client := redis.NewUniversalClient(&options.UniversalOptions)
-	t.Cleanup(func() { require.NoError(t, client.Close()) })
+	client := startRedis(t)
 	const active, lease, pending = "asynq:{ingest-0}:active", "asynq:{ingest-0}:lease", "asynq:{ingest-0}:pending"
 	long := time.Now().Add(-time.Minute)
 	for name, c := range map[string]struct {

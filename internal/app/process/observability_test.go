@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hibiken/asynq"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tgfleet/tgfleet/internal/accept/batch"
@@ -18,6 +17,7 @@ import (
 	"github.com/tgfleet/tgfleet/internal/app/enrol"
 	"github.com/tgfleet/tgfleet/internal/ingest"
 	"github.com/tgfleet/tgfleet/internal/localservers"
+	"github.com/tgfleet/tgfleet/internal/queue/queuetest"
 	"github.com/tgfleet/tgfleet/internal/tasks"
 )
 
@@ -152,7 +152,7 @@ func (s *story) workersLeaveTasksBehind() {
 	ids, err := s.raw.LRange(s.t.Context(), queue+"pending", 0, -1).Result()
 	require.NoError(s.t, err)
 	require.Len(s.t, ids, 3)
-	require.NoError(s.t, asynq.NewInspectorFromRedisClient(s.raw).ArchiveTask("ingest-0", ids[0]))
+	queuetest.Archive(s.t, s.raw, "ingest-0", ids[0])
 	require.NoError(s.t, s.raw.LRem(s.t.Context(), queue+"pending", 1, ids[1]).Err())
 	require.NoError(s.t, s.raw.LMove(s.t.Context(), queue+"pending", queue+"active", "RIGHT", "LEFT").Err())
 	require.NoError(s.t, s.raw.HSet(s.t.Context(), queue+"t:"+ids[2], "state", "active").Err())

@@ -221,3 +221,14 @@ func TestADeletionNamesTheMessagesThatTheConnectionShowed(t *testing.T) {
 	require.Equal(t, content.ChatID(5), gone.Update.ChatID)
 	require.Less(t, gone.Chats[0].Version, shown.Chats[0].Version, "what is dated knows the chat better")
 }
+
+func TestJSONIsKeptInOneWay(t *testing.T) {
+	t.Parallel()
+	reaction := func(emoji string) string {
+		return `{"update_id":31,"message_reaction":{"chat":{"id":5,"type":"private"},"message_id":1,"user":{"id":5},"date":1795000000,` +
+			`"new_reaction":[ {"type":"emoji","emoji":"` + emoji + `"}]}}`
+	}
+	plain, escaped := accepted(t, reaction("❤")), accepted(t, reaction(`\u2764`))
+	require.Equal(t, content.JSON(`[{"type":"emoji","emoji":"❤"}]`), plain.Reactions[0].Reactions)
+	require.Equal(t, plain.Reactions[0].Reactions, escaped.Reactions[0].Reactions)
+}

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tgfleet/tgfleet/internal/lifecycle"
@@ -92,4 +94,10 @@ func Receive[T any](t testing.TB, ch <-chan T) T {
 		require.FailNow(t, "nothing came")
 		panic("unreachable")
 	}
+}
+
+// Archive archives a pending task, as asynq does with one that it gives up.
+func Archive(t testing.TB, raw redis.UniversalClient, queueName, id string) {
+	t.Helper()
+	require.NoError(t, asynq.NewInspectorFromRedisClient(raw).ArchiveTask(queueName, id))
 }

@@ -43,8 +43,14 @@ var dumped = map[string]string{
 	"dead_letters": "source, update_id, hash, payload",
 }
 
+// test is a test of Go's or one try of a property.
+type test interface {
+	require.TestingT
+	Context() context.Context
+}
+
 // dump returns all rows, by table, as text.
-func (a *archive) dump(t require.TestingT) map[string][]string {
+func (a *archive) dump(t test) map[string][]string {
 	tables := map[string][]string{}
 	for table, columns := range dumped {
 		tables[table] = a.dumpTable(t, table, columns)
@@ -52,8 +58,8 @@ func (a *archive) dump(t require.TestingT) map[string][]string {
 	return tables
 }
 
-func (a *archive) dumpTable(t require.TestingT, table, columns string) (lines []string) {
-	rows, err := a.sql.QueryContext(context.Background(), "SELECT "+columns+" FROM "+table)
+func (a *archive) dumpTable(t test, table, columns string) (lines []string) {
+	rows, err := a.sql.QueryContext(t.Context(), "SELECT "+columns+" FROM "+table)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, rows.Close()) }()
 	names, err := rows.Columns()
@@ -87,12 +93,12 @@ func line(names []string, cells []any) string {
 }
 
 // clear empties the database.
-func (a *archive) clear(t require.TestingT) {
+func (a *archive) clear(t test) {
 	var statements strings.Builder
 	for table := range dumped {
 		statements.WriteString("DELETE FROM " + table + ";")
 	}
-	_, err := a.sql.ExecContext(context.Background(), statements.String())
+	_, err := a.sql.ExecContext(t.Context(), statements.String())
 	require.NoError(t, err)
 }
 
@@ -246,9 +252,9 @@ func (s *step) repeat(original *step, id int64) content.ChangeSet {
 }
 
 // inOrder applies history once, in order, one update at a time.
-func (a *archive) inOrder(t require.TestingT, history []content.ChangeSet) {
+func (a *archive) inOrder(t test, history []content.ChangeSet) {
 	for _, change := range history {
-		_, err := a.Apply(context.Background(), content.Batch{Changes: []content.ChangeSet{change}})
+		_, err := a.Apply(t.Context(), content.Batch{Changes: []content.ChangeSet{change}})
 		require.NoError(t, err)
 	}
 }
@@ -278,7 +284,7 @@ func convergesInAnyOrder(t *testing.T, a *archive) {
 		for _, wave := range waves(order) {
 			for len(wave) > 0 {
 				n := rapid.IntRange(1, len(wave)).Draw(t, "cut")
-				_, err := a.Apply(context.Background(), content.Batch{Changes: wave[:n]})
+				_, err := a.Apply(t.Context(), content.Batch{Changes: wave[:n]})
 				require.NoError(t, err)
 				wave = wave[n:]
 			}
