@@ -107,10 +107,11 @@ type letterRow struct {
 	hash   ingest.Hash
 }
 
-// eventRow is an event of the outbox.
+// eventRow is an event of the outbox, and when the update came that it follows from.
 type eventRow struct {
 	event.Event
-	source string
+	source     string
+	receivedAt time.Time
 }
 
 // foldUpdates returns the rows of the ledger, one a key, sorted by key.
@@ -356,15 +357,20 @@ func mediaOf(rows []*messageRow) []*mediaRow {
 func eventsOf(created, deleted []*messageRow, revised []*snapshot) []*eventRow {
 	rows := make([]*eventRow, 0, len(created)+len(deleted)+len(revised))
 	for _, row := range created {
-		rows = append(rows, &eventRow{event.OfMessageCreated(row.first.Message, row.first.env), row.first.source})
+		rows = append(rows, newEventRow(event.OfMessageCreated(row.first.Message, row.first.env), row.first.source, row.first.env))
 	}
 	for _, s := range revised {
-		rows = append(rows, &eventRow{event.OfMessageRevised(s.Message, s.hash, s.env), s.source})
+		rows = append(rows, newEventRow(event.OfMessageRevised(s.Message, s.hash, s.env), s.source, s.env))
 	}
 	for _, row := range deleted {
-		rows = append(rows, &eventRow{event.OfMessageDeleted(row.deletion.Deletion, row.deletion.env), row.deletion.source})
+		rows = append(rows, newEventRow(event.OfMessageDeleted(row.deletion.Deletion, row.deletion.env), row.deletion.source, row.deletion.env))
 	}
 	return rows
+}
+
+// newEventRow returns the row of e, which follows from the update in env; source is e.Source as text.
+func newEventRow(e event.Event, source string, env *ingest.Envelope) *eventRow {
+	return &eventRow{Event: e, source: source, receivedAt: env.ReceivedAt}
 }
 
 func compareEvents(a, b *eventRow) int { return strings.Compare(a.ID, b.ID) }

@@ -75,7 +75,7 @@ func (r *stateRows) add(change *content.ChangeSet, update *updateRow, announces 
 
 func (r *stateRows) announce(change *content.ChangeSet, update *updateRow) {
 	env := &change.Update.Envelope
-	tell := func(e event.Event) { r.events = append(r.events, &eventRow{e, update.source}) }
+	tell := func(e event.Event) { r.events = append(r.events, newEventRow(e, update.source, env)) }
 	for i := range change.Chats {
 		// A private chat is its user, whose name changes nothing between them.
 		if c := &change.Chats[i]; c.Type != content.Private {

@@ -165,6 +165,7 @@ var eventsTable = table[*eventRow]{
 		{"subject", ofText, func(e *eventRow) any { return e.Subject }},
 		{"time", ofTime, func(e *eventRow) any { return e.Time }},
 		{"data", ofJSON, func(e *eventRow) any { return string(e.Data) }},
+		{"received_at", ofTime, func(e *eventRow) any { return e.receivedAt }},
 	},
 }
 
