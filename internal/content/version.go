@@ -38,6 +38,8 @@ type Stamp struct {
 const (
 	// versionSizeBytes is the length of every Version but the empty one.
 	versionSizeBytes = 35
+	// normaliserSizeBytes is the length of its last part.
+	normaliserSizeBytes = 2
 	// undatedUnit is short against the week after which update ids jump and long against the day for which Telegram retries.
 	undatedUnit = 3 * 24 * time.Hour
 	// signBit, flipped, makes negative numbers sort below positive ones as bytes.
@@ -66,6 +68,9 @@ func NewVersion(s Stamp) Version {
 	b = binary.BigEndian.AppendUint16(b, s.Normaliser)
 	return Version(b)
 }
+
+// Snapshot returns the part of v that names the snapshot, whichever normaliser read it.
+func (v Version) Snapshot() Version { return v[:max(0, len(v)-normaliserSizeBytes)] }
 
 func appendSigned(b []byte, n int64) []byte {
 	return binary.BigEndian.AppendUint64(b, uint64(n)^signBit) //nolint:gosec // reinterpreting the bits is the point

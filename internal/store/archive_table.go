@@ -73,10 +73,7 @@ func (t *table[T]) insert(d dialect) statement[T] {
 	names := make([]string, len(t.columns))
 	cells := make([]string, len(t.columns))
 	for i, c := range t.columns {
-		names[i], cells[i] = c.name, "new."+c.name
-		if c.kind.cast != "" {
-			cells[i] += "::" + c.kind.cast
-		}
+		names[i], cells[i] = c.name, c.given()
 	}
 	columns := strings.Join(names, ", ")
 	s := statement[T]{name: "write " + t.name, dialect: d, columns: t.columns}
@@ -133,18 +130,37 @@ func (s statement[T]) returning(expressions ...string) statement[T] {
 
 // remove returns the statement that deletes from a table what has the cells of rows in columns.
 func remove[T any](d dialect, from string, columns []column[T]) statement[T] {
-	names := make([]string, len(columns))
-	for i, c := range columns {
-		names[i] = c.name
-	}
 	s := statement[T]{name: "remove from " + from, dialect: d, columns: columns, tail: ")"}
-	s.head = "DELETE FROM " + from + " WHERE (" + strings.Join(names, ", ") + ") IN ("
-	if d == onSQLite {
-		s.head += "VALUES "
-		return s
-	}
-	s.head += "SELECT * FROM " + unnest(columns)
+	s.head = "DELETE FROM " + from + " WHERE " + among(d, columns)
 	return s
+}
+
+// lookup returns the statement that reads cells, which are expressions, of what has the cells of rows in columns.
+func lookup[T any](d dialect, from string, cells []string, columns []column[T]) statement[T] {
+	s := statement[T]{name: "read " + from, dialect: d, columns: columns, tail: ")"}
+	s.head = "SELECT " + strings.Join(cells, ", ") + " FROM " + from + " WHERE " + among(d, columns)
+	return s
+}
+
+// among returns the condition that a table's row has the cells in columns of one of the statement's rows, up to where these end.
+func among[T any](d dialect, columns []column[T]) string {
+	names, cells := make([]string, len(columns)), make([]string, len(columns))
+	for i, c := range columns {
+		names[i], cells[i] = c.name, c.given()
+	}
+	list := strings.Join(names, ", ")
+	if d == onSQLite {
+		return "(" + list + ") IN (VALUES "
+	}
+	return "(" + list + ") IN (SELECT " + strings.Join(cells, ", ") + " FROM " + unnest(columns) + " AS new (" + list + ")"
+}
+
+// given returns the expression for what PostgreSQL was sent as the column.
+func (c column[T]) given() string {
+	if c.kind.cast != "" {
+		return "new." + c.name + "::" + c.kind.cast
+	}
+	return "new." + c.name
 }
 
 func unnest[T any](columns []column[T]) string {

@@ -1,0 +1,19 @@
+package store_test
+
+import (
+	"database/sql"
+	"testing"
+
+	"github.com/tgfleet/tgfleet/internal/store"
+	"github.com/tgfleet/tgfleet/internal/store/storetest"
+)
+
+func TestReplays(t *testing.T) {
+	t.Parallel()
+	eachDatabase(t, func(t *testing.T, open func(t *testing.T) *store.DB) {
+		storetest.Replays(t, func(t *testing.T) (*store.DB, *sql.DB) {
+			db := open(t)
+			return db, db.SQL()
+		})
+	})
+}
