@@ -74,9 +74,10 @@ type Worker struct {
 }
 
 // Operator is the configuration of the tgfleet commands that use the database. SecretKeys and PublicURL may be empty: the commands that
-// need them say so to LoadOperator.
+// need them say so to LoadOperator. RedisURL is empty where there is none that another process can reach.
 type Operator struct {
 	Log
+	Queue
 	DatabaseURL seal.Secret
 	SecretKeys  seal.Secret
 	PublicURL   string
@@ -124,8 +125,11 @@ func LoadOperator(lookup func(string) (string, bool), needs ...string) (Operator
 	if err != nil {
 		return Operator{}, err
 	}
+	if v.RedisURL == embedded {
+		v.RedisURL = ""
+	}
 	return Operator{
-		Log: v.Log, DatabaseURL: v.DatabaseURL, SecretKeys: v.SecretKeys, PublicURL: v.PublicURL, BotAPIURL: v.BotAPIURL,
+		Log: v.Log, Queue: v.Queue, DatabaseURL: v.DatabaseURL, SecretKeys: v.SecretKeys, PublicURL: v.PublicURL, BotAPIURL: v.BotAPIURL,
 	}, nil
 }
 

@@ -42,7 +42,7 @@ func databaseURL(into *seal.Secret, text string) error {
 func redisURL(into *seal.Secret, command Command, text string) error {
 	*into = seal.Secret(text)
 	if text == embedded {
-		return wrongUnless(command == ForUp)
+		return wrongUnless(command == ForUp || command == ForOperator)
 	}
 	// What follows the scheme is judged where it is used: with several hosts it is no URL by net/url's rules.
 	scheme, rest, _ := strings.Cut(text, "://")

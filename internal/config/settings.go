@@ -78,7 +78,7 @@ var settings = []*setting{
 			"before it is accepted (1).",
 		want:     "redis://USER:PASSWORD@HOST:PORT/DB, rediss://..., redis-sentinel://... or redis-cluster://...",
 		wantMore: map[Command]string{ForUp: ", or `embedded` for one within the process"}, secret: true,
-		readBy: map[Command]use{ForAPI: required, ForWorker: required, ForUp: otherwise(embedded)},
+		readBy: map[Command]use{ForAPI: required, ForWorker: required, ForOperator: optional, ForUp: otherwise(embedded)},
 		take:   func(v *values, c Command, text string) error { return redisURL(&v.RedisURL, c, text) },
 	},
 	{
@@ -145,7 +145,7 @@ var settings = []*setting{
 		name:   "INGEST_QUEUES",
 		about:  "Over how many queues updates are spread; the same for every api and worker of a fleet.",
 		want:   "a number from 1 to 64",
-		readBy: map[Command]use{ForAPI: otherwise("2"), ForWorker: otherwise("2"), ForUp: otherwise("2")},
+		readBy: map[Command]use{ForAPI: otherwise("2"), ForWorker: otherwise("2"), ForOperator: otherwise("2"), ForUp: otherwise("2")},
 		take:   func(v *values, _ Command, text string) error { return number(&v.IngestQueues, text, 1, 64) },
 	},
 	{

@@ -130,7 +130,7 @@ var revisionKeyColumns = []column[revisionKey]{
 	{"content_hash", ofBytes, func(r revisionKey) any { return r.hash[:] }},
 }
 
-// picture is rows of the archive as they are at one moment: by table and key, the cells by column.
+// picture is rows of the archive as they are at one moment: by table and key, the other cells by column.
 type picture map[string]map[string]map[string]any
 
 // unpictured are the columns that tell how a row came about, and the bytes of the ledger, which never change.
@@ -203,6 +203,7 @@ func lookAtParts[T, W any](ctx context.Context, w *writer, p picture, t *table[T
 		key := make([]string, len(t.key))
 		for i, name := range t.key {
 			key[i] = fmt.Sprint(row[name])
+			delete(row, name)
 		}
 		found[strings.Join(key, "/")] = row
 		return nil

@@ -180,7 +180,7 @@ func (r *retrying) send(ctx context.Context, ids []int64) (letters int, err erro
 	}
 	r.retried += letters
 	r.due = start.Add(time.Duration(letters) * time.Second / time.Duration(r.rate))
-	r.progress.show(r.retried, 0)
+	r.progress.show(r.retried, "")
 	return letters, nil
 }
 
@@ -198,7 +198,7 @@ func (r *retrying) room(ctx context.Context) error {
 		if waiting <= maxSpooled {
 			return nil
 		}
-		r.progress.show(r.retried, waiting)
+		r.progress.show(r.retried, fmt.Sprintf("the workers: %d updates in the spool, and no more than %d may wait there", waiting, maxSpooled))
 		if err := until(ctx, r.looked.Add(lookEvery)); err != nil {
 			return err
 		}

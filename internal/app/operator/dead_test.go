@@ -3,6 +3,7 @@ package operator_test
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -28,12 +29,18 @@ type desk struct {
 	t   *testing.T
 	url string
 	db  *store.DB
+	// sql reaches the same file past the repositories.
+	sql *sql.DB
 }
 
 func setup(t *testing.T) *desk {
 	t.Helper()
-	d := &desk{t: t, url: "sqlite:" + filepath.Join(t.TempDir(), "fleet.db")}
+	file := filepath.Join(t.TempDir(), "fleet.db")
+	d := &desk{t: t, url: "sqlite:" + file}
 	var err error
+	d.sql, err = sql.Open("sqlite", file)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, d.sql.Close()) })
 	d.db, err = store.Open(t.Context(), seal.Secret(d.url), store.Options{})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, d.db.Close()) })
