@@ -133,62 +133,68 @@ var revisionKeyColumns = []column[revisionKey]{
 // picture is rows of the archive as they are at one moment: by table and key, the other cells by column.
 type picture map[string]map[string]map[string]any
 
+// camera takes a picture.
+type camera struct {
+	*writer
+	picture picture
+}
+
 // unpictured are the columns that tell how a row came about, and the bytes of the ledger, which never change.
 var unpictured = []string{"version", "language_version", "normaliser_version", "announced", "request", "payload"}
 
 // picture reads the rows that updates and rows write.
 func (w *writer) picture(ctx context.Context, updates []*updateRow, rows *folded) (picture, error) {
-	p := picture{}
+	c := camera{writer: w, picture: picture{}}
 	messageKey := messagesTable.columns[:len(messagesTable.key)]
 	s := &rows.state
 	for _, look := range []func() error{
-		func() error { return lookAt(ctx, w, p, &updatesTable, updates) },
-		func() error { return lookAt(ctx, w, p, &messagesTable, rows.messages) },
-		func() error { return lookAtParts(ctx, w, p, &mediaTable, messageKey, rows.messages) },
-		func() error { return lookAt(ctx, w, p, &mediaFilesTable, rows.files) },
-		func() error { return lookAtParts(ctx, w, p, &revisionsTable, messageKey, rows.messages) },
-		func() error { return lookAt(ctx, w, p, membershipsTable.table, s.memberships) },
-		func() error { return lookAt(ctx, w, p, reactionsTable.table, s.reactions) },
-		func() error { return lookAt(ctx, w, p, reactionCountsTable.table, s.reactionCounts) },
-		func() error { return lookAt(ctx, w, p, pollsTable.table, s.polls) },
-		func() error { return lookAt(ctx, w, p, pollAnswersTable.table, s.pollAnswers) },
-		func() error { return lookAt(ctx, w, p, interactionsTable.table, s.interactions) },
-		func() error { return lookAt(ctx, w, p, businessConnectionsTable.table, s.businessConnections) },
-		func() error { return lookAt(ctx, w, p, chatBoostsTable.table, s.chatBoosts) },
-		func() error { return lookAt(ctx, w, p, chatAliasesTable.table, s.chatAliases) },
-		func() error { return lookAt(ctx, w, p, &chatsTable, rows.chats) },
-		func() error { return lookAt(ctx, w, p, &usersTable, rows.users) },
+		func() error { return lookAt(ctx, c, &updatesTable, updates) },
+		func() error { return lookAt(ctx, c, &messagesTable, rows.messages) },
+		func() error { return lookAtParts(ctx, c, &mediaTable, messageKey, rows.messages) },
+		func() error { return lookAt(ctx, c, &mediaFilesTable, rows.files) },
+		func() error { return lookAtParts(ctx, c, &revisionsTable, messageKey, rows.messages) },
+		func() error { return lookAt(ctx, c, membershipsTable.table, s.memberships) },
+		func() error { return lookAt(ctx, c, reactionsTable.table, s.reactions) },
+		func() error { return lookAt(ctx, c, reactionCountsTable.table, s.reactionCounts) },
+		func() error { return lookAt(ctx, c, pollsTable.table, s.polls) },
+		func() error { return lookAt(ctx, c, pollAnswersTable.table, s.pollAnswers) },
+		func() error { return lookAt(ctx, c, interactionsTable.table, s.interactions) },
+		func() error { return lookAt(ctx, c, businessConnectionsTable.table, s.businessConnections) },
+		func() error { return lookAt(ctx, c, chatBoostsTable.table, s.chatBoosts) },
+		func() error { return lookAt(ctx, c, chatAliasesTable.table, s.chatAliases) },
+		func() error { return lookAt(ctx, c, &chatsTable, rows.chats) },
+		func() error { return lookAt(ctx, c, &usersTable, rows.users) },
 	} {
 		if err := look(); err != nil {
 			return nil, err
 		}
 	}
-	return p, nil
+	return c.picture, nil
 }
 
-// lookAt adds the rows of t with the keys of rows to p.
-func lookAt[T any](ctx context.Context, w *writer, p picture, t *table[T], rows []T) error {
+// lookAt takes the rows of t with the keys of rows.
+func lookAt[T any](ctx context.Context, c camera, t *table[T], rows []T) error {
 	var key []column[T]
 	for _, name := range t.key {
 		key = append(key, t.columns[slices.IndexFunc(t.columns, func(c column[T]) bool { return c.name == name })])
 	}
-	return lookAtParts(ctx, w, p, t, key, rows)
+	return lookAtParts(ctx, c, t, key, rows)
 }
 
-// lookAtParts adds the rows of t that belong to rows, because they have their cells in by, to p.
-func lookAtParts[T, W any](ctx context.Context, w *writer, p picture, t *table[T], by []column[W], wholes []W) error {
+// lookAtParts takes the rows of t that have the cells in by of one of wholes.
+func lookAtParts[T, W any](ctx context.Context, c camera, t *table[T], by []column[W], wholes []W) error {
 	var names, cells []string
 	var kinds []kind
-	for _, c := range t.columns {
-		if !slices.Contains(unpictured, c.name) {
-			names, kinds = append(names, c.name), append(kinds, c.kind)
-			cells = append(cells, c.read())
+	for _, column := range t.columns {
+		if !slices.Contains(unpictured, column.name) {
+			names, kinds = append(names, column.name), append(kinds, column.kind)
+			cells = append(cells, column.read())
 		}
 	}
-	find := lookup(w.db.dialect, t.name, cells, by)
+	find := lookup(c.db.dialect, t.name, cells, by)
 	found := map[string]map[string]any{}
-	p[t.name] = found
-	return find.query(ctx, w.conn, wholes, func(result *sql.Rows) error {
+	c.picture[t.name] = found
+	return find.query(ctx, c.conn, wholes, func(result *sql.Rows) error {
 		values, targets := make([]any, len(names)), make([]any, len(names))
 		for i := range values {
 			targets[i] = &values[i]

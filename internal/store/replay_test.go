@@ -13,7 +13,8 @@ func TestReplays(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, open func(t *testing.T) *store.DB) {
 		storetest.Replays(t, func(t *testing.T) (*store.DB, *sql.DB) {
 			db := open(t)
-			return db, db.SQL()
+			pool := db.SQL()
+			return db, pool
 		})
 	})
 }

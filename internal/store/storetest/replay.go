@@ -146,7 +146,7 @@ func previewChangesNothing(t *testing.T, a *archive) {
 
 	require.Equal(t, told.Changes, a.all(t, a.begin(t, store.ReplayRange{}), 10, read))
 	require.NotEqual(t, before, a.dump(t))
-	require.Equal(t, preview.Changed, len(told.Changes))
+	require.Len(t, told.Changes, preview.Changed)
 	var media store.RowChange
 	for _, change := range told.Changes {
 		if change.Table == "media" {
