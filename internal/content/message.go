@@ -65,6 +65,9 @@ type Entity struct {
 	UserID        UserID `json:"user_id,omitempty"`
 	Language      string `json:"language,omitempty"`
 	CustomEmojiID string `json:"custom_emoji_id,omitempty"`
+	// UnixTime is the moment that a date_time shows, and DateTimeFormat how it is shown.
+	UnixTime       int64  `json:"unix_time,omitempty"`
+	DateTimeFormat string `json:"date_time_format,omitempty"`
 }
 
 // Reply is what a message answers. The zero Reply answers nothing.
@@ -125,6 +128,11 @@ func (m *Message) ContentHash() ContentHash {
 		h.number(int64(e.UserID))
 		h.text(e.Language)
 		h.text(e.CustomEmojiID)
+		// The fields of the one type that came later follow it alone, so that the hashes of all other content stay as they were.
+		if e.Type == "date_time" {
+			h.number(e.UnixTime)
+			h.text(e.DateTimeFormat)
+		}
 	}
 	h.number(int64(len(m.Media)))
 	for i := range m.Media {

@@ -1,6 +1,7 @@
 package content_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -44,6 +45,24 @@ func TestContentHashChangesWithWhatAReaderSees(t *testing.T) {
 			require.NotEqual(t, original.ContentHash(), m.ContentHash())
 		})
 	}
+}
+
+func TestContentHashTellsMomentsApart(t *testing.T) {
+	t.Parallel()
+	moment := func(unixTime int64, format string) content.ContentHash {
+		m := post()
+		m.Entities[0] = content.Entity{Type: "date_time", Length: 7, UnixTime: unixTime, DateTimeFormat: format}
+		return m.ContentHash()
+	}
+	require.NotEqual(t, moment(1789732800, "r"), moment(1789732801, "r"))
+	require.NotEqual(t, moment(1789732800, "r"), moment(1789732800, "t"))
+}
+
+// Revisions are kept under the hash of their content.
+func TestContentHashIsTheSameForEver(t *testing.T) {
+	t.Parallel()
+	m := post()
+	require.Equal(t, "05b0d73c0760090124bf6acb6cba2466", fmt.Sprintf("%x", m.ContentHash()))
 }
 
 func TestContentHashIgnoresWhatOnlySomeSourcesSee(t *testing.T) {

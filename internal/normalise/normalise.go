@@ -18,7 +18,7 @@ import (
 
 // Version is the version of all normalisers together. It goes up whenever one of them reads an update differently,
 // so that a replay wins over what an older version wrote.
-const Version uint16 = 2
+const Version uint16 = 3
 
 // Normaliser reads the updates of one format. Normalise returns the same change set or the same error whenever it
 // is given the same envelope; every error is a *Rejected. Any number of goroutines may call it, and it changes

@@ -80,18 +80,27 @@ func TestEveryKindAndContentHasAFixture(t *testing.T) {
 	want := map[ingest.Kind][][]string{
 		"message": {
 			everywhere, inChats, botapi.Marks(),
-			{"edited_before_delivery", "ephemeral", "unknown_content"},
+			{"edited_before_delivery", "ephemeral", "unknown_content", "date_time", "live_location", "direct_messages_topic"},
+			{"thread", "comment", "topic_service", "photo_of_one_size", "photo_without_sizes", "pinned_inaccessible"},
+			{"reply_other_topic", "reply_to_ephemeral", "reply_to_story", "reply_to_checklist_task"},
+			{"empty_text", "unstorable_text", "no_utf_8", "repeated_names"},
 		},
-		"edited_message":            {everywhere, inChats, {"without_edit_date"}},
-		"channel_post":              {everywhere, {"signed"}},
+		"edited_message":            {everywhere, inChats, {"without_edit_date", "live_location"}},
+		"channel_post":              {everywhere, {"signed", "giveaway"}},
 		"edited_channel_post":       {everywhere, {"signed", "without_edit_date"}},
-		"business_message":          {{"ordinary"}},
+		"business_message":          {{"ordinary", "photo_reply", "sent_by_bot"}},
 		"edited_business_message":   {{"ordinary"}},
 		"deleted_business_messages": {{"ordinary"}},
-		"guest_message":             {{"ordinary"}},
-		"chat_member":               {{"ordinary", "restricted_by_link"}},
-		"unknown_kind":              {{"named_field", "odd_name", "nothing_else", "nulls"}},
-		"several_kinds":             {{"message_and_edited_message", "known_and_unknown"}},
+		"guest_message":             {{"ordinary", "photo_reply"}},
+		"callback_query": {
+			{"ordinary", "of_an_inaccessible_message", "of_an_inline_message"},
+			{"of_a_business_message", "of_an_ephemeral_message", "of_a_game"},
+		},
+		"message_reaction": {{"ordinary", "of_a_chat", "taken_back"}},
+		"poll_answer":      {{"ordinary", "of_a_chat", "taken_back"}},
+		"chat_member":      {{"ordinary", "restricted_by_link"}},
+		"unknown_kind":     {{"named_field", "odd_name", "nothing_else", "nulls"}},
+		"several_kinds":    {{"message_and_edited_message", "known_and_unknown"}},
 	}
 	for _, kind := range botapi.Kinds() {
 		if want[kind] == nil {

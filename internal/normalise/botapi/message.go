@@ -197,16 +197,21 @@ func (b *builder) origin() content.Stamp {
 // identifier"; an ephemeral one is numbered for whoever received it; and a guest sees a message of a chat that is not
 // the guest's own, through one query.
 func (b *builder) scope(m *message) content.Scope {
-	account := b.update.Envelope.Source.Account
-	switch {
-	case m.BusinessConnectionID != "":
-		return businessScope(m.BusinessConnectionID)
-	case b.update.Kind == kindGuestMessage:
+	if b.update.Kind == kindGuestMessage && m.BusinessConnectionID == "" {
 		return hashedScope("guest:" + m.GuestQueryID)
-	case m.ephemeral():
-		return hashedScope("ephemeral:" + strconv.FormatInt(account, 10))
 	}
-	return b.scopeOf(&m.Chat)
+	return b.scopeAmong(&m.Chat, m.BusinessConnectionID, m.EphemeralMessageID)
+}
+
+// scopeAmong returns whose numbering the id of a message of c belongs to, by the connection and the ephemeral id that it tells, if any.
+func (b *builder) scopeAmong(c *chat, connectionID string, ephemeralID int64) content.Scope {
+	switch {
+	case connectionID != "":
+		return businessScope(connectionID)
+	case ephemeralID != 0:
+		return hashedScope("ephemeral:" + strconv.FormatInt(b.update.Envelope.Source.Account, 10))
+	}
+	return b.scopeOf(c)
 }
 
 // scopeOf returns whose numbering the ids of c's ordinary messages belong to.
@@ -267,12 +272,16 @@ func (k *marks) first() (content.MessageKind, jsontext.Value) {
 }
 
 // replyTo returns what m answers. Replies within the chat come as reply_to_message, also to an
-// InaccessibleMessage; those to another chat or topic as external_reply, which may hide the message's name.
+// InaccessibleMessage; those to another chat or topic as external_reply, which may hide the message's name. Only an ephemeral message can
+// name another one: the number of an ephemeral message belongs to its receiver.
 func (m *message) replyTo() content.Reply {
 	var r content.Reply
 	switch {
 	case m.ReplyToMessage != nil:
 		r.ChatID, r.MessageID = content.ChatID(m.ReplyToMessage.Chat.ID), content.MessageID(m.ReplyToMessage.MessageID)
+		if m.ephemeral() && r.MessageID == 0 {
+			r.MessageID = content.MessageID(m.ReplyToMessage.EphemeralMessageID)
+		}
 	case m.ExternalReply != nil:
 		r.ChatID, r.MessageID = content.ChatID(m.ExternalReply.Chat.ID), content.MessageID(m.ExternalReply.MessageID)
 	}
@@ -314,13 +323,15 @@ func (b *builder) entities(list []entity, path string) []content.Entity {
 	for i := range list {
 		e := &list[i]
 		out[i] = content.Entity{
-			Type:          e.Type,
-			Offset:        int(e.Offset),
-			Length:        int(e.Length),
-			URL:           e.URL,
-			UserID:        b.user(e.User, path+"/user"),
-			Language:      e.Language,
-			CustomEmojiID: e.CustomEmojiID,
+			Type:           e.Type,
+			Offset:         int(e.Offset),
+			Length:         int(e.Length),
+			URL:            e.URL,
+			UserID:         b.user(e.User, path+"/user"),
+			Language:       e.Language,
+			CustomEmojiID:  e.CustomEmojiID,
+			UnixTime:       e.UnixTime,
+			DateTimeFormat: e.DateTimeFormat,
 		}
 	}
 	return out

@@ -193,9 +193,10 @@ func (b *builder) interaction(kind ingest.Kind, i *interaction) content.ChatID {
 	out.FromID = cmp.Or(b.user(i.From, "/from"), b.user(i.User, "/user"))
 	switch {
 	case i.Message != nil:
+		m := i.Message
 		out.Key = content.MessageKey{
-			Scope: b.scopeOf(&i.Message.Chat), ChatID: b.chat(&i.Message.Chat, "/message/chat"),
-			MessageID: content.MessageID(i.Message.MessageID),
+			Scope: b.scopeAmong(&m.Chat, m.BusinessConnectionID, m.EphemeralMessageID), ChatID: b.chat(&m.Chat, "/message/chat"),
+			MessageID: content.MessageID(cmp.Or(m.EphemeralMessageID, m.MessageID)),
 		}
 	case i.Chat != nil:
 		out.Key.ChatID = b.chat(i.Chat, "/chat")

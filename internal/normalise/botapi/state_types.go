@@ -84,8 +84,10 @@ type interaction struct {
 
 // asked is the message under which a button was pressed; nothing but its name is left of an InaccessibleMessage.
 type asked struct {
-	MessageID int64 `json:"message_id"`
-	Chat      chat  `json:"chat"`
+	MessageID            int64  `json:"message_id"`
+	EphemeralMessageID   int64  `json:"ephemeral_message_id"`
+	BusinessConnectionID string `json:"business_connection_id"`
+	Chat                 chat   `json:"chat"`
 }
 
 type businessConnection struct {

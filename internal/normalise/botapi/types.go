@@ -123,8 +123,9 @@ type origin struct {
 
 // reply is as much of a replied Message (or InaccessibleMessage, whose date is 0) as names it.
 type reply struct {
-	MessageID int64  `json:"message_id"`
-	Chat      chatID `json:"chat"`
+	MessageID          int64  `json:"message_id"`
+	EphemeralMessageID int64  `json:"ephemeral_message_id"`
+	Chat               chatID `json:"chat"`
 }
 
 type externalReply struct {
@@ -141,13 +142,15 @@ type quote struct {
 }
 
 type entity struct {
-	Type          string `json:"type"`
-	Offset        int32  `json:"offset"`
-	Length        int32  `json:"length"`
-	URL           string `json:"url"`
-	User          *user  `json:"user"`
-	Language      string `json:"language"`
-	CustomEmojiID string `json:"custom_emoji_id"`
+	Type           string `json:"type"`
+	Offset         int32  `json:"offset"`
+	Length         int32  `json:"length"`
+	URL            string `json:"url"`
+	User           *user  `json:"user"`
+	Language       string `json:"language"`
+	CustomEmojiID  string `json:"custom_emoji_id"`
+	UnixTime       int64  `json:"unix_time"`
+	DateTimeFormat string `json:"date_time_format"`
 }
 
 // file is any of the objects that describe one file: Animation, Audio, Document, LivePhoto, Sticker, Video,
