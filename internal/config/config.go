@@ -71,6 +71,8 @@ type Worker struct {
 	BotAPIURL         string
 	WorkerConcurrency int
 	DrainTimeout      time.Duration
+	// LedgerRetention is 0 when the ledger is kept for ever.
+	LedgerRetention time.Duration
 }
 
 // Operator is the configuration of the tgfleet commands that use the database. SecretKeys and PublicURL may be empty: the commands that
@@ -95,6 +97,8 @@ type Up struct {
 	BotAPIURL         string
 	WorkerConcurrency int
 	DrainTimeout      time.Duration
+	// LedgerRetention is 0 when the ledger is kept for ever.
+	LedgerRetention time.Duration
 }
 
 // LoadAPI reads the settings of the api through lookup, which works like os.LookupEnv.
@@ -114,7 +118,7 @@ func LoadWorker(lookup func(string) (string, bool)) (Worker, error) {
 	}
 	return Worker{
 		Log: v.Log, Queue: v.Queue, DatabaseURL: v.DatabaseURL, MetricsAddr: v.MetricsAddr, SecretKeys: v.SecretKeys,
-		BotAPIURL: v.BotAPIURL, WorkerConcurrency: v.WorkerConcurrency, DrainTimeout: v.DrainTimeout,
+		BotAPIURL: v.BotAPIURL, WorkerConcurrency: v.WorkerConcurrency, DrainTimeout: v.DrainTimeout, LedgerRetention: v.LedgerRetention,
 	}, nil
 }
 
@@ -142,7 +146,7 @@ func LoadUp(lookup func(string) (string, bool)) (Up, error) {
 	return Up{
 		Log: v.Log, Queue: v.Queue, Webhook: v.Webhook, DatabaseURL: v.DatabaseURL, SecretKeys: v.SecretKeys,
 		TelegramBotToken: v.TelegramBotToken, BotAPIURL: v.BotAPIURL,
-		WorkerConcurrency: v.WorkerConcurrency, DrainTimeout: v.DrainTimeout,
+		WorkerConcurrency: v.WorkerConcurrency, DrainTimeout: v.DrainTimeout, LedgerRetention: v.LedgerRetention,
 	}, nil
 }
 

@@ -33,7 +33,7 @@ func full() env {
 		"METRICS_ADDR": "[::1]:81", "PUBLIC_URL": "https://bots.example.org/x/", "SECRET_KEYS": keys, "TELEGRAM_BOT_TOKEN": token,
 		"BOT_API_URL": "http://127.0.0.1:8081/", "WEBHOOK_ALLOWED_NETS": "149.154.160.0/20, 91.108.4.0/22,192.0.2.1",
 		"TRUSTED_PROXIES": "fd00::/8", "INGEST_QUEUES": "4", "WORKER_CONCURRENCY": "32", "DRAIN_TIMEOUT": "1m30s",
-		"LOG_LEVEL": "WARN", "LOG_FORMAT": "text",
+		"LEDGER_RETENTION": "90d", "LOG_LEVEL": "WARN", "LOG_FORMAT": "text",
 	}
 }
 
@@ -70,6 +70,7 @@ func TestEverySettingReachesItsField(t *testing.T) {
 	require.Equal(t, 4, api.IngestQueues)
 	require.Equal(t, 32, worker.WorkerConcurrency)
 	require.Equal(t, 90*time.Second, api.DrainTimeout)
+	require.Equal(t, 90*24*time.Hour, worker.LedgerRetention)
 	require.Equal(t, slog.LevelWarn, api.LogLevel)
 	require.Equal(t, "text", api.LogFormat)
 	require.Equal(t, "json", up.LogFormat)
@@ -97,7 +98,7 @@ func TestDefaults(t *testing.T) {
 		Queue:             config.Queue{RedisURL: "embedded", IngestQueues: 2},
 		Webhook:           config.Webhook{HTTPAddr: ":3002"},
 		BotAPIURL:         "https://api.telegram.org",
-		WorkerConcurrency: 16, DrainTimeout: 25 * time.Second,
+		WorkerConcurrency: 16, DrainTimeout: 25 * time.Second, LedgerRetention: 30 * 24 * time.Hour,
 	}, up)
 
 	worker, err := config.LoadWorker(env{"DATABASE_URL": "sqlite:x.db", "REDIS_URL": "redis://127.0.0.1", "SECRET_KEYS": keys}.lookup)
@@ -114,7 +115,7 @@ func TestEveryMistakeIsReportedAtOnce(t *testing.T) {
 	t.Parallel()
 	_, err := config.LoadWorker(env{
 		"REDIS_URL": "http://:hunter2@redis", "METRICS_ADDR": "9102", "SECRET_KEYS": "k1:hunter2", "BOT_API_URL": "api.telegram.org",
-		"INGEST_QUEUES": "0", "WORKER_CONCURRENCY": "many", "DRAIN_TIMEOUT": "25", "LOG_LEVEL": "loud", "LOG_FORMAT": "xml",
+		"INGEST_QUEUES": "0", "WORKER_CONCURRENCY": "many", "DRAIN_TIMEOUT": "25", "LEDGER_RETENTION": "30", "LOG_LEVEL": "loud", "LOG_FORMAT": "xml",
 		"HTTP_ADDR": "not the worker's business",
 	}.lookup)
 	require.Error(t, err)
@@ -129,6 +130,7 @@ func TestEveryMistakeIsReportedAtOnce(t *testing.T) {
 		`INGEST_QUEUES is "0": want a number from 1 to 64`,
 		`WORKER_CONCURRENCY is "many": want a number from 1 to 1024`,
 		`DRAIN_TIMEOUT is "25": the unit is missing: write 25s for seconds`,
+		`LEDGER_RETENTION is "30": the unit is missing: write 30d for days`,
 		`LOG_LEVEL is "loud": want debug, info, warn or error`,
 		`LOG_FORMAT is "xml": want json or text`,
 	}, strings.Split(err.Error(), "\n"))
@@ -176,6 +178,11 @@ func TestWhatIsRightAndWhatIsNot(t *testing.T) {
 		{"INGEST_QUEUES", []string{"1", "64"}, []string{"0", "65", "-1", "2.5", "two", "99999999999999999999"}},
 		{"WORKER_CONCURRENCY", []string{"1", "1024"}, []string{"0", "1025"}},
 		{"DRAIN_TIMEOUT", []string{"1s", "10m", "1500ms"}, []string{"999ms", "10m1s", "0", "25", "-5s", "inf"}},
+		{
+			"LEDGER_RETENTION",
+			[]string{"0", "0d", "0s", "1d", "24h", "3650d", "720h30m"},
+			[]string{"23h", "3651d", "30", "1.5d", "-1d", "+1d", "d", "1d12h", "99999999999999999999d", "2000000h", "-24h", "forever"},
+		},
 		{"LOG_LEVEL", []string{"debug", "INFO", "error"}, []string{"trace", "info+1", "8"}},
 		{"SECRET_KEYS", []string{keys}, []string{"k1", keys + "," + keys}},
 	}
@@ -189,6 +196,15 @@ func TestWhatIsRightAndWhatIsNot(t *testing.T) {
 			require.ErrorContains(t, err, c.name+" is ", "%s=%q", c.name, text)
 			require.NotContains(t, err.Error(), "\n")
 		}
+	}
+}
+
+func TestRetentionIsWrittenInDaysOrHours(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]time.Duration{"0": 0, "0d": 0, "1d": 24 * time.Hour, "720h": 30 * 24 * time.Hour, "30d": 30 * 24 * time.Hour} {
+		up, err := config.LoadUp(env{"LEDGER_RETENTION": text}.lookup)
+		require.NoError(t, err)
+		require.Equal(t, want, up.LedgerRetention, text)
 	}
 }
 

@@ -20,6 +20,8 @@ const (
 	embedded    = "embedded"
 	telegramURL = "https://api.telegram.org"
 
+	day = 24 * time.Hour
+
 	wantAddr = "HOST:PORT, or :PORT for every address of the machine"
 	wantURL  = "http:// or https://, a host and perhaps a path"
 	wantNets = "networks like 10.0.0.0/8 or single addresses, with commas between"
@@ -116,6 +118,25 @@ func duration(into *time.Duration, text string, least, most time.Duration) error
 	d, err := time.ParseDuration(text)
 	*into = d
 	return wrongUnless(err == nil && d >= least && d <= most)
+}
+
+// retention takes whole days beside what a duration may be, because nobody counts days in hours; 0 is for keeping everything.
+func retention(into *time.Duration, text string, least, most time.Duration) error {
+	if text == "0" {
+		*into = 0
+		return nil
+	}
+	if strings.Trim(text, "0123456789.") == "" {
+		return fmt.Errorf("the unit is missing: write %sd for days", text)
+	}
+	if days, inDays := strings.CutSuffix(text, "d"); inDays {
+		n, err := strconv.ParseUint(days, 10, 16)
+		*into = time.Duration(n) * day
+		return wrongUnless(err == nil && (n == 0 || *into >= least && *into <= most))
+	}
+	d, err := time.ParseDuration(text)
+	*into = d
+	return wrongUnless(err == nil && (d == 0 || d >= least && d <= most))
 }
 
 func level(into *slog.Level, text string) error {

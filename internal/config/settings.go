@@ -19,6 +19,7 @@ type values struct {
 	BotAPIURL         string
 	WorkerConcurrency int
 	DrainTimeout      time.Duration
+	LedgerRetention   time.Duration
 }
 
 // setting is one row of the table.
@@ -162,6 +163,16 @@ var settings = []*setting{
 		readBy: map[Command]use{ForAPI: otherwise("25s"), ForWorker: otherwise("25s"), ForUp: otherwise("25s")},
 		take: func(v *values, _ Command, text string) error {
 			return duration(&v.DrainTimeout, text, time.Second, 10*time.Minute)
+		},
+	},
+	{
+		name: "LEDGER_RETENTION",
+		about: "How long updates are kept in the ledger as they came, by whole days of UTC; 0 keeps them for ever. What was made of them stays. " +
+			"A day with events that nobody has taken yet, with open dead letters, or that a replay is reading stays longer.",
+		want:   "days like 30d or hours like 720h, from 1d to 3650d, or 0",
+		readBy: map[Command]use{ForWorker: otherwise("30d"), ForUp: otherwise("30d")},
+		take: func(v *values, _ Command, text string) error {
+			return retention(&v.LedgerRetention, text, day, 3650*day)
 		},
 	},
 	{

@@ -26,7 +26,7 @@ func TestWorkerTellsHowManyDeadLettersAreOpen(t *testing.T) {
 	_, err := w.db.Archive().Apply(t.Context(), content.Batch{DeadLetters: letters})
 	require.NoError(t, err)
 	housekeeping := tasks.NewHousekeeping(tasks.HousekeepingConfig{
-		Partitions: w.db.Archive(), DeadLetters: w.db.DeadLetters(), Log: slog.New(slog.NewJSONHandler(w.log, nil)),
+		Ledger: w.db.Archive(), DeadLetters: w.db.DeadLetters(), Now: time.Now, Log: slog.New(slog.NewJSONHandler(w.log, nil)),
 		Registerer: w.registry, Beat: obs.NewHealth().Loop("housekeeping", time.Minute),
 	})
 	open := func(class string) float64 { return w.metric("tgfleet_archive_dead_letters_open", class) }

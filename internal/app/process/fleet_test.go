@@ -159,7 +159,7 @@ func (f *fleet) startWorker() {
 		return worker.Run(ctx, config.Worker{
 			Queue:       config.Queue{RedisURL: seal.Secret(f.redis.URL()), IngestQueues: 1},
 			DatabaseURL: seal.Secret(f.databaseURL), MetricsAddr: addr, SecretKeys: f.keys, BotAPIURL: f.botAPI,
-			WorkerConcurrency: 4, DrainTimeout: within,
+			WorkerConcurrency: 4, DrainTimeout: within, LedgerRetention: 30 * 24 * time.Hour,
 		}, log)
 	})
 }

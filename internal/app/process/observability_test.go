@@ -49,7 +49,7 @@ func TestEveryMetricIsThereFromTheStartAsTheDocumentSays(t *testing.T) {
 var sampled = []string{
 	"tgfleet_queue_redis_unsafe",
 	"tgfleet_archive_kinds_total", "tgfleet_archive_dead_letters_total", "tgfleet_archive_dead_letters_open",
-	"tgfleet_archive_batches_total",
+	"tgfleet_archive_batches_total", "tgfleet_ledger_days_overdue",
 	"tgfleet_archive_commit_duration_seconds",
 }
 
@@ -61,6 +61,7 @@ func TestEveryMetricMovesWithWhatItTells(t *testing.T) {
 	s.startAPI()
 	s.eventually(func() bool { return s.get(s.api+"/ready").status == http.StatusOK }, "a ready api")
 
+	s.anOldDayIsLeft()
 	s.workersLeaveTasksBehind()
 	s.strangersAreTurnedAway()
 	s.botsArePolled()
@@ -138,6 +139,11 @@ const (
 	committedOne = `tgfleet_archive_commit_duration_seconds{result="committed"}`
 	fromQueue    = `tgfleet_archive_batches_total{from="queue",result="committed"}`
 )
+
+// anOldDayIsLeft gives the ledger a day that is older than the retention.
+func (s *story) anOldDayIsLeft() {
+	require.NoError(s.t, s.db.Archive().PreparePartitions(s.t.Context(), time.Now().AddDate(0, -2, 0), 1))
+}
 
 // workersLeaveTasksBehind puts tasks where a crash leaves them, while no worker runs.
 func (s *story) workersLeaveTasksBehind() {
@@ -228,7 +234,8 @@ func (s *story) tasksThatWereLeftAreTaken() {
 		`tgfleet_queue_put_back_total{class="ingest",found="archived"}`: 1,
 		`tgfleet_queue_put_back_total{class="ingest",found="lost"}`:     1,
 		`tgfleet_archive_updates_total{result="new"}`:                   4,
-		active: 0, archived: 0, pending: 0, retry: 0,
+		"tgfleet_ledger_days_dropped_total":                             1,
+		active:                                                          0, archived: 0, pending: 0, retry: 0,
 	})
 }
 

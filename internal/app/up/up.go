@@ -104,7 +104,9 @@ func assemble(ctx context.Context, p *process.Process, cfg config.Up, opts Optio
 		}
 	}
 	return slices.Concat(
-		worker.Work(p, worker.WorkConfig{Concurrency: cfg.WorkerConcurrency, Drain: cfg.DrainTimeout / 2}),
+		worker.Work(p, worker.WorkConfig{
+			Concurrency: cfg.WorkerConcurrency, Drain: cfg.DrainTimeout / 2, LedgerRetention: cfg.LedgerRetention,
+		}),
 		[]lifecycle.Service{{Name: "queue emptied", Run: emptied{p, cfg.DrainTimeout / 4}.run}, {Name: "accept", Run: sink.Run}},
 		front, polling, simulated,
 	), nil

@@ -56,7 +56,9 @@ func Run(ctx context.Context, cfg config.Worker, log *slog.Logger) error {
 	if err != nil {
 		return errors.Join(err, listener.Close(), p.Close())
 	}
-	work := Work(p, WorkConfig{Concurrency: cfg.WorkerConcurrency, Drain: cfg.DrainTimeout * 2 / 3})
+	work := Work(p, WorkConfig{
+		Concurrency: cfg.WorkerConcurrency, Drain: cfg.DrainTimeout * 2 / 3, LedgerRetention: cfg.LedgerRetention,
+	})
 	return lifecycle.Run(ctx, log, cfg.DrainTimeout, slices.Concat(
 		p.Services(),
 		[]lifecycle.Service{lifecycle.HTTP("metrics", listener, obs.Mux(p.Registry, p.Health), log)},
@@ -66,10 +68,11 @@ func Run(ctx context.Context, cfg config.Worker, log *slog.Logger) error {
 	)...)
 }
 
-// WorkConfig says how much a worker does at once, and how long it may take to stop.
+// WorkConfig says how much a worker does at once, how long it may take to stop, and how long it keeps the ledger (0: for ever).
 type WorkConfig struct {
-	Concurrency int
-	Drain       time.Duration
+	Concurrency     int
+	Drain           time.Duration
+	LedgerRetention time.Duration
 }
 
 // Work returns the services that settle what is queued and spooled, and keep house.
@@ -84,7 +87,8 @@ func Work(p *process.Process, cfg WorkConfig) []lifecycle.Service {
 		Spool: p.DB.Spool(), Settler: settler, Log: p.Log, Registerer: p.Registry, Beat: p.Health.Loop("spool", drainBound),
 	})
 	housekeeping := tasks.NewHousekeeping(tasks.HousekeepingConfig{
-		Partitions: p.DB.Archive(), DeadLetters: p.DB.DeadLetters(), Log: p.Log, Registerer: p.Registry,
+		Ledger: p.DB.Archive(), DeadLetters: p.DB.DeadLetters(), Now: time.Now, Retention: cfg.LedgerRetention,
+		Log: p.Log, Registerer: p.Registry,
 		Beat: p.Health.Loop("housekeeping", tasks.HousekeepingBound),
 	})
 	return []lifecycle.Service{
