@@ -9,89 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tgfleet/tgfleet/internal/content"
+	"github.com/tgfleet/tgfleet/internal/ingest"
 )
-
-// told is what a step of a history tells beside messages.
-type told struct {
-	*step
-	stamp content.Stamp
-	key   content.MessageKey
-	// words is what the step says, as its normaliser reads it.
-	words string
-}
-
-func (s *told) version() content.Version { return content.NewVersion(s.stamp) }
-
-// json is a text that differs as the step's text does.
-func (s *told) json() content.JSON { return content.JSON(fmt.Sprintf(`[{"text":%q}]`, s.words)) }
-
-// undated is the version of what has no date.
-func (s *told) undated(change *content.ChangeSet) content.Version {
-	stamp := s.stamp
-	stamp.Date, stamp.Undated = time.Time{}, change.Update.Envelope.ReceivedAt
-	return content.NewVersion(stamp)
-}
-
-// states are what an update can tell, one a table; the first is nothing.
-var states = []func(change *content.ChangeSet, s *told){
-	nil,
-	func(change *content.ChangeSet, s *told) {
-		change.Memberships = []content.Membership{{
-			ChatID: s.key.ChatID, UserID: content.UserID(s.user + 1), Version: s.version(), Status: s.words, IsMember: s.language,
-			Date: s.stamp.Date, Rest: s.json(),
-		}}
-	},
-	func(change *content.ChangeSet, s *told) {
-		change.Reactions = []content.Reaction{{
-			Key: s.key, ActorID: int64(s.user + 1), Version: s.version(), Date: s.stamp.Date, Reactions: s.json(),
-		}}
-	},
-	func(change *content.ChangeSet, s *told) {
-		change.ReactionCounts = []content.ReactionCount{{
-			Key: s.key, Version: s.version(), Date: s.stamp.Date, TotalCount: int64(s.text), Reactions: s.json(),
-		}}
-	},
-	func(change *content.ChangeSet, s *told) {
-		change.Polls = []content.Poll{{
-			ID: fmt.Sprint(s.user), Version: s.undated(change), Question: s.words, TotalVoterCount: int64(s.text), Options: s.json(),
-		}}
-	},
-	func(change *content.ChangeSet, s *told) {
-		change.PollAnswers = []content.PollAnswer{{
-			PollID: fmt.Sprint(s.message), VoterID: int64(s.user + 1), Version: s.undated(change), OptionIDs: s.json(),
-		}}
-	},
-	func(change *content.ChangeSet, s *told) {
-		change.Interactions = []content.Interaction{{
-			Kind: "callback_query", Version: s.undated(change), ID: s.words, FromID: content.UserID(s.user + 1), Key: s.key, Data: s.words,
-			Date: change.Update.Envelope.ReceivedAt,
-		}}
-	},
-	func(change *content.ChangeSet, s *told) {
-		change.BusinessConnections = []content.BusinessConnection{{
-			ID: fmt.Sprint(s.user), Version: s.version(), UserID: content.UserID(s.user + 1), Date: s.stamp.Date, IsEnabled: s.language,
-			Rest: s.json(),
-		}}
-	},
-	func(change *content.ChangeSet, s *told) {
-		boost := content.ChatBoost{ChatID: s.key.ChatID, BoostID: fmt.Sprint(s.user)}
-		if s.deletes {
-			boost.RemovedAt = s.stamp.Date
-		} else {
-			boost.Version, boost.AddDate, boost.ExpirationDate = s.version(), s.stamp.Date, s.stamp.Date.Add(time.Hour)
-			boost.SourceType, boost.Rest = s.words, s.json()
-		}
-		change.ChatBoosts = []content.ChatBoost{boost}
-	},
-	func(change *content.ChangeSet, s *told) {
-		change.ChatAliases = []content.ChatAlias{{ChatID: s.key.ChatID, MigratedToChatID: s.key.ChatID - 1, Date: s.stamp.Date}}
-	},
-}
-
-// stateTables are the tables of states, in their order.
-var stateTables = []string{
-	"", "memberships", "reactions", "reaction_counts", "polls", "poll_answers", "interactions", "business_connections", "chat_boosts", "chat_aliases",
-}
 
 func stateIsKept(t *testing.T, a *archive) {
 	change := update(5)
@@ -163,44 +82,68 @@ func columnsOf(line string) string {
 	return strings.Join(names, ", ")
 }
 
+// stateTables are the tables of what is told beside messages.
+var stateTables = []string{
+	"memberships", "reactions", "reaction_counts", "polls", "poll_answers", "interactions", "business_connections", "chat_boosts", "chat_aliases",
+}
+
+// pairsOf returns two updates of each kind that is about table, the older one first.
+func pairsOf(t *testing.T, table string) (pairs []history) {
+	t.Helper()
+	for what, kind := range kinds {
+		if kind.table == table {
+			pairs = append(pairs, history{number: 1, steps: []step{{what: what, second: 1, text: 1}, {what: what, second: 2, text: 2}}})
+		}
+	}
+	require.NotEmpty(t, pairs, table)
+	return pairs
+}
+
 func newerStateWins(t *testing.T, a *archive) {
-	for state := 1; state < len(states); state++ {
-		older, newer := step{state: state, at: 1, text: 1}, step{state: state, at: 2, text: 2}
-		a.clear(t)
-		a.apply(t, newer.change(2))
-		want := a.dumpTable(t, stateTables[state], "*")
-		if stateTables[state] == "chat_aliases" || stateTables[state] == "interactions" {
+	for _, table := range stateTables {
+		if table == "chat_aliases" || table == "interactions" {
 			continue // what happens once has no newer state
 		}
-		for name, apply := range map[string]func(){
-			"in order":            func() { a.apply(t, older.change(1)); a.apply(t, newer.change(2)) },
-			"the older one last":  func() { a.apply(t, newer.change(2)); a.apply(t, older.change(1)) },
-			"in one batch":        func() { a.apply(t, older.change(1), newer.change(2)) },
-			"backwards, in one":   func() { a.apply(t, newer.change(2), older.change(1)) },
-			"a repeat comes last": func() { a.apply(t, older.change(1), newer.change(2)); a.apply(t, older.change(1)) },
-		} {
+		for _, pair := range pairsOf(t, table) {
+			older, newer := pair.read(t, 0, 0), pair.read(t, 1, 0)
 			a.clear(t)
-			apply()
-			require.Equal(t, want, a.dumpTable(t, stateTables[state], "*"), "%s, %s", stateTables[state], name)
+			a.apply(t, newer)
+			want := a.dumpTable(t, table, "*")
+			for name, apply := range map[string]func(){
+				"in order":            func() { a.apply(t, older); a.apply(t, newer) },
+				"the older one last":  func() { a.apply(t, newer); a.apply(t, older) },
+				"in one batch":        func() { a.apply(t, older, newer) },
+				"backwards, in one":   func() { a.apply(t, newer, older) },
+				"a repeat comes last": func() { a.apply(t, older, newer); a.apply(t, older) },
+			} {
+				a.clear(t)
+				apply()
+				require.Equal(t, want, a.dumpTable(t, table, "*"), "%s, %s, %s", table, newer.Update.Kind, name)
+			}
 		}
 	}
 }
 
 func rereadStateIsNoNews(t *testing.T, a *archive) {
-	for state := 1; state < len(states); state++ {
-		a.clear(t)
-		told, again := step{state: state}, step{reread: true}
-		a.apply(t, told.change(1))
-		before, news := a.dumpTable(t, stateTables[state], "*"), a.events(t)
-		require.Zero(t, a.apply(t, again.repeat(&told, 1)).Events, stateTables[state])
-		require.Equal(t, news, a.events(t), stateTables[state])
-		better := a.dumpTable(t, stateTables[state], "*")
-		if stateTables[state] != "chat_aliases" { // of which there is nothing to be read better
-			require.NotEqual(t, before, better, "%s: the better reading wins", stateTables[state])
+	for _, table := range stateTables {
+		for _, pair := range pairsOf(t, table) {
+			told, again := pair.read(t, 0, 0), pair.read(t, 0, 0)
+			again.Update.Envelope.Origin = ingest.Replay
+			readBetter(&again)
+			kind := told.Update.Kind
+			a.clear(t)
+			a.apply(t, told)
+			before, news := a.dumpTable(t, table, "*"), a.events(t)
+			require.Zero(t, a.apply(t, again).Events, kind)
+			require.Equal(t, news, a.events(t), kind)
+			better := a.dumpTable(t, table, "*")
+			if table != "chat_aliases" { // of which there is nothing to be read better
+				require.NotEqual(t, before, better, "%s: the better reading wins", kind)
+			}
+			a.clear(t)
+			a.apply(t, again, told)
+			require.Equal(t, better, a.dumpTable(t, table, "*"), "%s, in one batch", kind)
 		}
-		a.clear(t)
-		a.apply(t, again.repeat(&told, 1), told.change(1))
-		require.Equal(t, better, a.dumpTable(t, stateTables[state], "*"), "%s, in one batch", stateTables[state])
 	}
 }
 
