@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 
 	"gorm.io/gorm"
 
@@ -34,6 +35,8 @@ type Archive struct {
 	mergeUsers        statement[*userRow]
 	removeSpooled     statement[int64]
 	state             stateStatements
+	// known is who was erased when a batch last looked; any writer loads and stores it.
+	known *atomic.Pointer[erasedSet]
 }
 
 // Archive returns the repository of what Telegram told.
@@ -56,6 +59,7 @@ func (db *DB) Archive() *Archive {
 		mergeUsers:        usersTable.upsert(d),
 		removeSpooled:     remove(d, "spool", spoolColumns),
 		state:             newStateStatements(d),
+		known:             &atomic.Pointer[erasedSet]{},
 	}
 }
 
@@ -64,7 +68,8 @@ func (db *DB) Archive() *Archive {
 // them at the same time; applying a batch again changes nothing and emits nothing. When Apply returns an error nothing
 // is written, unless the connection broke during the commit, and then trying again is harmless. The error is fault.Permanent when this
 // batch can never be written, fault.Transient when the database may take it later, and else unclassified; it
-// holds nothing of what people wrote.
+// holds nothing of what people wrote. What batch tells of somebody who was erased after it was received, or sent, is left out, the bytes of
+// its updates included.
 func (a *Archive) Apply(ctx context.Context, batch content.Batch) (content.Outcome, error) {
 	outcome, err := a.apply(ctx, &batch)
 	if err != nil {
@@ -77,10 +82,14 @@ func (a *Archive) apply(ctx context.Context, batch *content.Batch) (content.Outc
 	if err := checkTimes(batch); err != nil {
 		return content.Outcome{}, fault.As(fault.Permanent, err)
 	}
-	updates := foldUpdates(batch)
 	var outcome content.Outcome
 	err := a.db.write(ctx, func(tx *gorm.DB) error {
 		w := writer{Archive: a, conn: tx.Statement.ConnPool}
+		batch, err := w.withoutErased(ctx, batch)
+		if err != nil {
+			return err
+		}
+		updates := foldUpdates(batch)
 		fresh, err := w.writeUpdates(ctx, updates)
 		if err != nil {
 			return err

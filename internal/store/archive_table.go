@@ -143,16 +143,20 @@ func lookup[T any](d dialect, from string, cells []string, columns []column[T]) 
 }
 
 // among returns the condition that a table's row has the cells in columns of one of the statement's rows, up to where these end.
-func among[T any](d dialect, columns []column[T]) string {
+// Expressions stand for the columns where the table's row has the cells elsewhere.
+func among[T any](d dialect, columns []column[T], expressions ...string) string {
 	names, cells := make([]string, len(columns)), make([]string, len(columns))
 	for i, c := range columns {
 		names[i], cells[i] = c.name, c.given()
 	}
 	list := strings.Join(names, ", ")
-	if d == onSQLite {
-		return "(" + list + ") IN (VALUES "
+	if expressions == nil {
+		expressions = names
 	}
-	return "(" + list + ") IN (SELECT " + strings.Join(cells, ", ") + " FROM " + unnest(columns) + " AS new (" + list + ")"
+	if d == onSQLite {
+		return "(" + strings.Join(expressions, ", ") + ") IN (VALUES "
+	}
+	return "(" + strings.Join(expressions, ", ") + ") IN (SELECT " + strings.Join(cells, ", ") + " FROM " + unnest(columns) + " AS new (" + list + ")"
 }
 
 // given returns the expression for what PostgreSQL was sent as the column.

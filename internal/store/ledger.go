@@ -125,13 +125,15 @@ func showQuery(tx *gorm.DB, source ingest.Source, updateID int64) *gorm.DB {
 		return query
 	}
 	// The primary key begins with the day: with every day that the ledger has, it is searched and not read.
-	return query.Where(`source = ? AND day IN (
-		WITH RECURSIVE days(day) AS (
-			SELECT min(day) FROM updates
-			UNION ALL
-			SELECT (SELECT min(day) FROM updates WHERE day > days.day) FROM days WHERE day IS NOT NULL)
-		SELECT day FROM days)`, source.String())
+	return query.Where("source = ? AND day IN ("+ledgerDays+")", source.String())
 }
+
+// ledgerDays is the query for the days that the ledger has, and NULL: each is one search of the primary key.
+const ledgerDays = `WITH RECURSIVE days(day) AS (
+		SELECT min(day) FROM updates
+		UNION ALL
+		SELECT (SELECT min(day) FROM updates WHERE day > days.day) FROM days WHERE day IS NOT NULL)
+	SELECT day FROM days`
 
 // ledgerQuery reads for one call of Tail.
 type ledgerQuery struct {

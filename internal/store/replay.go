@@ -237,6 +237,8 @@ func (p *Replay) advance(rows []LedgerRow, reading *Reading) {
 // rest returns the query for the updates that replay has not read yet.
 func (r *Replays) rest(tx *gorm.DB, replay *Replay) *gorm.DB {
 	what := replay.Range
+	// An update whose bytes were erased can't be read again.
+	tx = tx.Where("length(payload) > 0")
 	if !what.From.IsZero() {
 		tx = tx.Where("day >= ? AND received_at >= ?", what.From.UTC().Format(time.DateOnly), instant{what.From})
 	}

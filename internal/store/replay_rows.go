@@ -31,6 +31,10 @@ type CellChange struct {
 // reread writes what a normaliser of today makes of updates that the ledger has, and returns how that changes the archive. No event
 // leaves: of what the ledger has, nothing is news.
 func (w *writer) reread(ctx context.Context, batch *content.Batch) ([]RowChange, error) {
+	batch, err := w.withoutErased(ctx, batch)
+	if err != nil {
+		return nil, err
+	}
 	updates := foldUpdates(batch)
 	rows := fold(batch, nil)
 	before, err := w.picture(ctx, updates, rows)

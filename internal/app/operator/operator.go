@@ -47,7 +47,7 @@ Look:     DATABASE_URL=sqlite:tgfleet-data/tgfleet.db tgfleet updates tail`,
 	root.SetErr(env.Err)
 	root.AddCommand(
 		upCommand(env), migrateCommand(env), keysCommand(), botCommand(env), updatesCommand(env), deadCommand(env),
-		replayCommand(env),
+		replayCommand(env), eraseCommand(env),
 	)
 	return root
 }

@@ -31,11 +31,12 @@ CREATE TABLE replays (
     finished_at        datetime
 );
 
--- Whose content was erased, and when: what was received until then is never written again. removed is the receipt.
+-- Whose content was erased, and when: what was received until then is never written again. A poll has a row for itself, because what comes of
+-- it later does not say whose it was. removed is the receipt.
 CREATE TABLE erasures (
     id         integer     PRIMARY KEY AUTOINCREMENT,
     subject    text        NOT NULL,
-    subject_id bigint      NOT NULL,
+    subject_id text        NOT NULL,
     erased_at  datetime    NOT NULL,
     who        text        NOT NULL,
     reason     text        NOT NULL,
