@@ -16,11 +16,11 @@ func namingExpression(ids []int64, words []string) string {
 	for i, id := range ids {
 		numbers[i] = strconv.FormatInt(id, 10)
 	}
-	expression := `(id"\s*:\s*|[\[,]\s*|id=)(` + strings.Join(numbers, "|") + `)([^0-9]|$)`
+	alternatives := []string{`(id"\s*:\s*|[\[,]\s*|id=)(` + strings.Join(numbers, "|") + `)([^0-9]|$)`}
 	for _, word := range words {
-		expression += `|"` + regexp.QuoteMeta(word) + `"`
+		alternatives = append(alternatives, `"`+regexp.QuoteMeta(word)+`"`)
 	}
-	return expression
+	return strings.Join(alternatives, "|")
 }
 
 // naming returns the condition that text, an expression, names the subject or one of words.

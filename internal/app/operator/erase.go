@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -95,7 +96,7 @@ func confirm(env Env, subject store.Subject) error {
 	if err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("read the answer: %w", err)
 	}
-	if strings.TrimSpace(answer) != fmt.Sprint(subject.ID) {
+	if strings.TrimSpace(answer) != strconv.FormatInt(subject.ID, 10) {
 		return errors.New("that is another id: nothing was erased")
 	}
 	return nil

@@ -69,8 +69,8 @@ func words(id int64, from content.UserID, chat content.ChatID, text, with string
 	return change
 }
 
-// history is a history in which the person is everywhere.
-func history() []content.ChangeSet {
+// everywhere returns a history in which the person is in every table.
+func everywhere() []content.ChangeSet {
 	wrote := words(1, person, someChat, personsWords, "")
 	wrote.Messages[0].Media = []content.Media{file(personsWords)}
 	asked := words(2, person, someChat, personsWords, `,"poll":{"id":"poll-9"}`)
@@ -138,7 +138,7 @@ func (a *archive) erase(t *testing.T, subject store.Subject) store.Receipt {
 var thePerson = store.Subject{Kind: store.UserSubject, ID: int64(person)}
 
 func personIsErased(t *testing.T, a *archive) {
-	a.apply(t, history()...)
+	a.apply(t, everywhere()...)
 	_, err := a.Apply(t.Context(), content.Batch{DeadLetters: []ingest.DeadLetter{
 		{Envelope: ingest.Envelope{ReceivedAt: received, Raw: fmt.Appendf(nil, `{"from":{"id":%d},"text":"my own words"`, person)}, DiedAt: received},
 		{Envelope: ingest.Envelope{ReceivedAt: received, Raw: fmt.Appendf(nil, `{"from":{"id":%d}`, other)}, DiedAt: received},
@@ -174,7 +174,7 @@ func chatIsErased(t *testing.T, a *archive) {
 }
 
 func othersStay(t *testing.T, a *archive) {
-	a.apply(t, history()...)
+	a.apply(t, everywhere()...)
 	known := a.count(t, "updates")
 	a.erase(t, thePerson)
 	require.Equal(t, known, a.count(t, "updates"), "every update stays known")
@@ -197,7 +197,7 @@ func othersStay(t *testing.T, a *archive) {
 }
 
 func erasedDoesNotReturn(t *testing.T, a *archive) {
-	all := history()
+	all := everywhere()
 	a.apply(t, all...)
 	a.erase(t, thePerson)
 	before := a.dump(t)
@@ -218,19 +218,21 @@ func erasedDoesNotReturn(t *testing.T, a *archive) {
 
 func erasedOnTheWay(t *testing.T, a *archive) {
 	a.erase(t, thePerson)
-	all := history()
+	all := everywhere()
 	raws := make([]string, len(all))
 	for i := range all {
 		raws[i] = string(all[i].Update.Envelope.Raw)
 	}
-	_, err := a.Apply(t.Context(), content.Batch{Changes: slices.DeleteFunc(all, func(c content.ChangeSet) bool { return c.Polls != nil }),
-		DeadLetters: []ingest.DeadLetter{{Envelope: ingest.Envelope{ReceivedAt: received, Raw: []byte(raws[0])}, DiedAt: received}}})
+	_, err := a.Apply(t.Context(), content.Batch{
+		Changes:     slices.DeleteFunc(all, func(c content.ChangeSet) bool { return c.Polls != nil }),
+		DeadLetters: []ingest.DeadLetter{{Envelope: ingest.Envelope{ReceivedAt: received, Raw: []byte(raws[0])}, DiedAt: received}},
+	})
 	require.NoError(t, err)
 	require.Empty(t, a.trace(t, personsWords, fmt.Sprint(int64(person))))
 	var texts int
 	a.row(t, "SELECT count(*) FROM messages WHERE text = '"+strings.ReplaceAll(othersWords, "'", "''")+"'", &texts)
 	require.Equal(t, 4, texts, "what others wrote arrives")
-	require.Equal(t, raws[0], string(history()[0].Update.Envelope.Raw))
+	require.Equal(t, raws[0], string(everywhere()[0].Update.Envelope.Raw))
 }
 
 func writtenAfterwards(t *testing.T, a *archive) {
@@ -243,7 +245,7 @@ func writtenAfterwards(t *testing.T, a *archive) {
 }
 
 func replayHonoursErasure(t *testing.T, a *archive) {
-	all := history()
+	all := everywhere()
 	a.apply(t, append(all, words(30, other, someChat, othersWords, ""))...)
 	a.erase(t, thePerson)
 	var read []int64
@@ -320,7 +322,7 @@ func erasureWaits(t *testing.T, a *archive) {
 }
 
 func receiptIsKept(t *testing.T, a *archive) {
-	a.apply(t, history()...)
+	a.apply(t, everywhere()...)
 	steps := 0
 	receipt, err := a.db.Erasures().Erase(t.Context(), thePerson, store.Mover{Who: "someone", Reason: "asked for it"}, func(done, of int) {
 		require.Equal(t, steps, done)
