@@ -144,14 +144,14 @@ func split(status int, text []byte, receivedAt time.Time) ([]update, error) {
 	return updates, nil
 }
 
-func idOf(raw []byte) int64 {
-	var u struct {
-		ID int64 `json:"update_id"`
-	}
-	if json.Unmarshal(raw, &u) != nil {
+// idOf returns the update's id, and 0 where it can't be read. The name must match to the letter, which it need not for a field of a struct:
+// an offset that some other member named would confirm what nobody has seen.
+func idOf(raw []byte) (id int64) {
+	var members map[string]json.RawMessage
+	if json.Unmarshal(raw, &members) != nil || json.Unmarshal(members["update_id"], &id) != nil {
 		return 0
 	}
-	return u.ID
+	return id
 }
 
 func refusal(status int, a *answer) error {
