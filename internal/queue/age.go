@@ -32,7 +32,8 @@ func waitingSince(id string) (since time.Time, ok bool) {
 	if len(id) != taskIDText.EncodedLen(len(decoded)) {
 		return time.Time{}, false
 	}
-	if _, err := taskIDText.Decode(decoded[:], []byte(id)); err != nil {
+	// The decoder passes over line breaks, and would take an id with some for a shorter one.
+	if n, err := taskIDText.Decode(decoded[:], []byte(id)); err != nil || n < len(decoded) {
 		return time.Time{}, false
 	}
 	var milliseconds [8]byte

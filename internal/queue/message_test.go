@@ -2,6 +2,10 @@ package queue
 
 import (
 	"bytes"
+	"encoding/binary"
+	"os"
+	"path/filepath"
+	"regexp"
 	"testing"
 
 	"github.com/hibiken/asynq"
@@ -74,12 +78,28 @@ func TestMessageOfAnotherTaskIsNoMessage(t *testing.T) {
 	require.ErrorIs(t, err, errForeign, "asynq decodes nothing as an empty message")
 }
 
+// said is all that an error of retriedOf may say.
+var said = regexp.MustCompile(`^(it names another task|it is cut short|field \d+ is not UTF-8|no field has the number \d+|wire type \d)$`)
+
 func FuzzRetriedOf(f *testing.F) {
+	fixtures, err := filepath.Glob("../normalise/botapi/testdata/*/*.json")
+	require.NoError(f, err)
+	require.NotEmpty(f, fixtures)
+	for _, fixture := range fixtures {
+		body, err := os.ReadFile(fixture)
+		require.NoError(f, err)
+		payload := append(binary.AppendUvarint([]byte("\x0a\x06ingest\x12"), uint64(len(body))), body...)
+		f.Add(append(payload, "\x1a\x01a\x22\x01q"...), 3)
+	}
+	for _, hostile := range []string{"\x0a\x09private\xff\xfe", "\x0fprivate", "\x00private", "\x0a\x7fprivate"} {
+		f.Add([]byte(hostile), 1)
+	}
 	f.Add([]byte("\x0a\x04text\x1a\x01a\x22\x01q"), 3)
 	f.Add([]byte("\x30\xff\xff\xff\xff\x0f"), 0)
 	f.Fuzz(func(t *testing.T, message []byte, n int) {
 		task := taskName{queue: "q", id: "a"}
 		if _, err := retriedOf(task, message); err != nil {
+			require.Regexp(t, said, err.Error())
 			return
 		}
 		n = max(0, min(n, 1<<31-1))
