@@ -6,6 +6,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -141,14 +142,34 @@ func TestRepetitiveBodiesShrink(t *testing.T) {
 	require.Less(t, len(batch.Encode(b)), size/4)
 }
 
+// updates are the bodies that the normaliser is tested with.
+const updates = "../../normalise/botapi/testdata/*/*.json"
+
+// said is all that an error of Decode may say.
+var said = regexp.MustCompile(`^decode batch of \d+ bytes: (truncated|version \d+: want 1; was it written by a newer program\?|codec \d+: unknown|` +
+	`more than \d+ envelopes|s2: (\d+ bytes decoded: want at most \d+|s2: [a-z ]+))$`)
+
 func FuzzDecode(f *testing.F) {
 	for _, sample := range samples() {
 		f.Add(batch.Encode(sample))
+	}
+	for _, hostile := range []string{"", "\x02\x00private", "\x01\x09private", "\x01\x01\xff\xff\xff\xffprivate", "\x01\x00\x00\x01\x01\x01private"} {
+		f.Add([]byte(hostile))
+	}
+	fixtures, err := filepath.Glob(updates)
+	require.NoError(f, err)
+	require.NotEmpty(f, fixtures)
+	for _, fixture := range fixtures {
+		body, err := os.ReadFile(fixture)
+		require.NoError(f, err)
+		f.Add(batch.Encode(batch.Batch{SpoolID: 5, Envelopes: []ingest.Envelope{envelope(string(body)), envelope("{}")}}))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		b, err := batch.Decode(data)
 		if err != nil {
 			require.Equal(t, fault.Permanent, fault.ClassOf(err))
+			require.Regexp(t, said, err.Error())
+			require.Zero(t, b)
 			return
 		}
 		again, err := batch.Decode(batch.Encode(b))

@@ -1,10 +1,13 @@
 package botapi_test
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tgfleet/tgfleet/internal/ingest"
 	"github.com/tgfleet/tgfleet/internal/normalise/botapi"
 )
 
@@ -33,4 +36,27 @@ func BenchmarkNormalise(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// BenchmarkNormaliseFixtures reads every fixture once a round: all kinds and contents, the odd ones that need repair among them.
+func BenchmarkNormaliseFixtures(b *testing.B) {
+	fixtures, err := filepath.Glob("testdata/*/*.json")
+	require.NoError(b, err)
+	require.NotEmpty(b, fixtures)
+	envelopes := make([]ingest.Envelope, len(fixtures))
+	for i, fixture := range fixtures {
+		body, err := os.ReadFile(fixture)
+		require.NoError(b, err)
+		envelopes[i] = envelope(body)
+	}
+	n := botapi.New()
+	b.ReportAllocs()
+	for b.Loop() {
+		for i := range envelopes {
+			if _, err := n.Normalise(envelopes[i]); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(envelopes)), "ns/update")
 }

@@ -72,7 +72,7 @@ func newFront(change func(*webhook.Config)) *front {
 }
 
 // setup returns a front whose bots are loaded.
-func setup(t *testing.T, change func(*webhook.Config)) *front {
+func setup(t testing.TB, change func(*webhook.Config)) *front {
 	t.Helper()
 	f := newFront(change)
 	ctx, cancel := context.WithCancel(t.Context())
