@@ -13,12 +13,14 @@ import (
 	"github.com/tgfleet/tgfleet/internal/content"
 )
 
-// RowChange is how a row of the archive differs from what it was. A row that is new has only cells without a Before, one that is
-// gone only cells without an After.
+// RowChange is how a row of the archive differs from what it was.
 type RowChange struct {
 	Table string
 	// Key is the cells of the primary key, with slashes between them.
-	Key   string
+	Key string
+	// New says that the row was not there before, and Gone that it is there no more.
+	New, Gone bool
+	// Cells are those that differ; of a row that is new or gone, those that are not NULL.
 	Cells []CellChange
 }
 
@@ -248,7 +250,7 @@ func (p picture) changesTo(after picture) (changes []RowChange) {
 	for _, table := range slices.Sorted(maps.Keys(after)) {
 		was, is := p[table], after[table]
 		for _, key := range slices.Sorted(maps.Keys(union(was, is))) {
-			change := RowChange{Table: table, Key: key}
+			change := RowChange{Table: table, Key: key, New: was[key] == nil, Gone: is[key] == nil}
 			for _, column := range slices.Sorted(maps.Keys(union(was[key], is[key]))) {
 				if before, now := was[key][column], is[key][column]; before != now {
 					change.Cells = append(change.Cells, CellChange{Column: column, Before: before, After: now})

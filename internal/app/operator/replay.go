@@ -41,7 +41,8 @@ It may be stopped at any time, also by kill -9: the same command goes on where i
 waits; for that it looks into the spool, and into the queues where REDIS_URL is set. An update that can't be read or written is counted as
 refused, and stays in the archive as it was.
 
---json prints a line for each row that changes, {"table", "key", "cells": [{"column", "before", "after"}]}, and last
+--json prints a line for each row that changes, {"table", "key", "cells": [{"column", "before", "after"}]} with "new": true or "gone": true
+where that is so, and last
 {"updates", "changed", "refused": {REASON: N}, ...}.`, normalise.Version, behindBy) + settings(),
 		Example: `  tgfleet replay --from 2026-11-01 --dry-run
   tgfleet replay --from 2026-11-01 --to 2026-11-08 --kind message

@@ -15,6 +15,8 @@ import (
 type changeLine struct {
 	Table string       `json:"table"`
 	Key   string       `json:"key"`
+	New   bool         `json:"new,omitempty"`
+	Gone  bool         `json:"gone,omitempty"`
 	Cells []changeCell `json:"cells"`
 }
 
@@ -52,13 +54,11 @@ func (r *replaying) tell(reading store.Reading) error {
 
 // count counts change, and returns the sign that stands before it in a diff.
 func (t *rowTally) count(change *store.RowChange) string {
-	added := !slices.ContainsFunc(change.Cells, func(c store.CellChange) bool { return c.Before != nil })
-	gone := !slices.ContainsFunc(change.Cells, func(c store.CellChange) bool { return c.After != nil })
 	switch {
-	case added:
+	case change.New:
 		t.added++
 		return "+"
-	case gone:
+	case change.Gone:
 		t.gone++
 		return "-"
 	default:
@@ -77,7 +77,7 @@ func reasonOf(err error) string {
 }
 
 func lineOfChange(change *store.RowChange) changeLine {
-	line := changeLine{Table: change.Table, Key: change.Key, Cells: []changeCell{}}
+	line := changeLine{Table: change.Table, Key: change.Key, New: change.New, Gone: change.Gone, Cells: []changeCell{}}
 	for _, c := range change.Cells {
 		line.Cells = append(line.Cells, changeCell(c))
 	}

@@ -155,6 +155,14 @@ func previewChangesNothing(t *testing.T, a *archive) {
 	}
 	require.Equal(t, fmt.Sprintf("0/%d/%d/0", someChat, someMessage), media.Key)
 	require.Equal(t, []store.CellChange{{Column: "file_unique_id", Before: "one", After: "better 1"}}, media.Cells)
+	var states []string
+	for _, change := range told.Changes {
+		states = append(states, fmt.Sprintf("%s: new %t, gone %t", change.Table, change.New, change.Gone))
+	}
+	require.ElementsMatch(t, []string{
+		"media: new false, gone false", "media_files: new true, gone false",
+		"message_revisions: new true, gone false", "message_revisions: new false, gone true",
+	}, states)
 }
 
 func sameReadingChangesNothing(t *testing.T, a *archive) {
