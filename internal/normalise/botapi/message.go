@@ -52,7 +52,7 @@ func (b *builder) message(m *message) {
 	}
 	date, editDate := b.time(m.Date, "/date"), b.time(m.EditDate, "/edit_date")
 	b.version = content.NewVersion(b.stamp(date, editDate))
-	kind, files := m.kind()
+	kind, value, files := m.kind()
 
 	out := content.Message{
 		Key: content.MessageKey{
@@ -82,17 +82,16 @@ func (b *builder) message(m *message) {
 	} else {
 		out.Text, out.Entities = m.Caption, b.entities(m.CaptionEntities, "/caption_entities")
 	}
-	out.Content = b.content(m, kind)
+	out.Content = b.content(m, kind, value)
 	b.changes.Messages = []content.Message{out}
 }
 
 // ephemeral tells whether m is numbered by its ephemeral_message_id: the message_id of such a message is 0.
 func (m *message) ephemeral() bool { return m.EphemeralMessageID != 0 }
 
-// content returns what m says under the name of its kind, and adds what follows from it for more than the message.
-func (b *builder) content(m *message, kind content.MessageKind) content.JSON {
-	named, value := m.first()
-	if named != kind || value == nil {
+// content returns the value that m has under the name of its kind, and adds what follows from it for more than the message.
+func (b *builder) content(m *message, kind content.MessageKind, value jsontext.Value) content.JSON {
+	if value == nil {
 		return ""
 	}
 	path := "/" + string(kind)
@@ -248,16 +247,16 @@ func typeOf(id int64) content.ChatType {
 	}
 }
 
-// kind returns what m mainly is, by the name of the field that says so, and its files.
-func (m *message) kind() (content.MessageKind, []content.Media) {
-	kind, files := m.files()
+// kind returns what m mainly is, by the name of the field that says so, that field's value where it is neither text nor a file, and m's files.
+func (m *message) kind() (kind content.MessageKind, value jsontext.Value, files []content.Media) {
+	kind, files = m.files()
 	switch {
 	case m.Text != "":
 		kind = "text"
 	case kind == "":
-		kind, _ = m.first()
+		kind, value = m.first()
 	}
-	return kind, files
+	return kind, value, files
 }
 
 // first returns the name of the first field that was there, and its value.
