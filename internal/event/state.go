@@ -100,7 +100,7 @@ type pollData struct {
 // OfPollUpdated returns the event that p tells of, in an update of env's source and origin. Telegram tells no time of it.
 func OfPollUpdated(p *content.Poll, env *ingest.Envelope) Event {
 	return of(PollUpdated, fact{
-		subject: "polls/" + p.ID,
+		subject: PollSubject(p.ID),
 		detail:  strconv.FormatBool(p.IsClosed) + "/" + number(p.TotalVoterCount) + "/" + string(p.Options),
 		at:      env.ReceivedAt,
 		data:    pollData{PollID: p.ID, IsClosed: &p.IsClosed, TotalVoterCount: &p.TotalVoterCount, Origin: env.Origin.String()},
@@ -110,10 +110,13 @@ func OfPollUpdated(p *content.Poll, env *ingest.Envelope) Event {
 // OfPollAnswered returns the event that a tells of, in update.
 func OfPollAnswered(a *content.PollAnswer, update *content.Update) Event {
 	return of(PollUpdated, fact{
-		subject: "polls/" + a.PollID, detail: nameOf(update), at: update.Envelope.ReceivedAt,
+		subject: PollSubject(a.PollID), detail: nameOf(update), at: update.Envelope.ReceivedAt,
 		data: pollData{PollID: a.PollID, VoterID: a.VoterID, Origin: update.Envelope.Origin.String()},
 	}, &update.Envelope)
 }
+
+// PollSubject returns the subject of events about the poll with this id.
+func PollSubject(id string) string { return "polls/" + id }
 
 type interactionData struct {
 	Kind      ingest.Kind       `json:"kind"`

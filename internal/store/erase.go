@@ -11,6 +11,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/tgfleet/tgfleet/internal/content"
+	"github.com/tgfleet/tgfleet/internal/event"
 )
 
 const (
@@ -86,9 +87,8 @@ type erasure struct {
 	// user is 0 when a chat is erased. chats are the ids of the chats whose messages go.
 	user  int64
 	chats []int64
-	// polls are the ids of the polls that were in messages which went, and subjects those of the events about them.
-	polls    []string
-	subjects []string
+	// polls are the ids of the polls that were in messages which went, now or in an erasure before.
+	polls []string
 }
 
 func (w *erasure) run(ctx context.Context, step func(done, of int)) error {
@@ -143,7 +143,7 @@ func (w *erasure) record(ctx context.Context) error {
 			w.receipt.ID, w.receipt.ErasedAt = row.ID, row.ErasedAt.Time
 		}
 		w.receipt.IDs = w.chats
-		return nil
+		return tx.Raw("SELECT subject_id FROM erasures WHERE subject = ?", pollSubject).Scan(&w.polls).Error
 	})
 }
 
@@ -158,7 +158,6 @@ func (w *erasure) recordPolls(tx *gorm.DB, polls []string) error {
 		if err := tx.Exec(w.insert(), pollSubject, id, w.mover.Who, w.mover.Reason).Error; err != nil {
 			return err
 		}
-		w.subjects = append(w.subjects, "polls/"+id)
 	}
 	w.polls = append(w.polls, polls...)
 	return nil
@@ -201,6 +200,9 @@ func (w *erasure) eraseMessages(ctx context.Context) error {
 			if err := w.recordPolls(tx, polls); err != nil {
 				return err
 			}
+			if err := w.removeEvents(tx, keys, polls); err != nil {
+				return err
+			}
 			return w.removeMessages(ctx, tx, keys)
 		})
 		if err != nil || removed == 0 {
@@ -231,12 +233,6 @@ func (w *erasure) nextMessages(tx *gorm.DB) (keys []content.MessageKey, polls []
 }
 
 func (w *erasure) removeMessages(ctx context.Context, tx *gorm.DB, keys []content.MessageKey) error {
-	for _, key := range keys {
-		// The events of a chat are found by its id.
-		if !slices.Contains(w.chats, int64(key.ChatID)) {
-			w.subjects = append(w.subjects, "messages/"+key.String())
-		}
-	}
 	quotes := statement[content.MessageKey]{
 		name: "empty quotes", dialect: w.db.dialect, columns: messageKeyColumns[1:], tail: ")",
 		head: "UPDATE messages SET quote = NULL WHERE quote IS NOT NULL AND " +
@@ -256,6 +252,24 @@ func (w *erasure) removeMessages(ctx context.Context, tx *gorm.DB, keys []conten
 		w.count(table, n)
 	}
 	return nil
+}
+
+// removeEvents removes the events about messages and polls, which nothing names any more once they went. Those of a whole chat are
+// found by its id later.
+func (w *erasure) removeEvents(tx *gorm.DB, keys []content.MessageKey, polls []string) error {
+	var subjects []string
+	for _, key := range keys {
+		if !slices.Contains(w.chats, int64(key.ChatID)) {
+			subjects = append(subjects, event.Subject(key))
+		}
+	}
+	for _, id := range polls {
+		subjects = append(subjects, event.PollSubject(id))
+	}
+	if len(subjects) == 0 {
+		return nil
+	}
+	return w.exec(tx, "platform_events", "DELETE FROM platform_events WHERE subject IN ?", subjects)
 }
 
 // eraseState removes what the subject is and did.
@@ -314,19 +328,13 @@ func (w *erasure) eraseMentions(ctx context.Context) error {
 	return nil
 }
 
-// eraseEvents removes the events that name the subject, and those about messages that went. Their data are ids and dates, whose names
-// are fixed.
+// eraseEvents removes the events that name the subject. Their data are ids and dates, whose names are fixed.
 func (w *erasure) eraseEvents(ctx context.Context) error {
 	ids := w.chats
 	return w.db.write(ctx, func(tx *gorm.DB) error {
 		for _, name := range []string{"chat_id", "migrated_to_chat_id", "user_id", "from_id", "actor_id", "voter_id"} {
 			err := w.exec(tx, "platform_events", "DELETE FROM platform_events WHERE CAST(data ->> '"+name+"' AS bigint) IN ?", ids)
 			if err != nil {
-				return err
-			}
-		}
-		for some := range slices.Chunk(w.subjects, erasedMessages) {
-			if err := w.exec(tx, "platform_events", "DELETE FROM platform_events WHERE subject IN ?", some); err != nil {
 				return err
 			}
 		}

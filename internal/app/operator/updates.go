@@ -202,6 +202,10 @@ func printUpdate(w io.Writer, r *store.LedgerRow) {
 	}
 	row(w, "origin", r.Origin)
 	row(w, "normaliser", r.NormaliserVersion)
+	if len(r.Payload) == 0 {
+		row(w, "payload", "none: it was erased")
+		return
+	}
 	row(w, "payload", strconv.Itoa(len(r.Payload))+" bytes")
 	var pretty bytes.Buffer
 	if json.Indent(&pretty, r.Payload, "", "  ") == nil {

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"context"
 	"encoding/hex"
 	"fmt"
 	"maps"
@@ -29,6 +30,7 @@ func Erasures(t *testing.T, open OpenSQL) {
 		"a replay reads nothing that was erased":                   replayHonoursErasure,
 		"nothing slips in while it is erased":                      erasedWhileWriting,
 		"a batch under way is waited for":                          erasureWaits,
+		"an erasure that was stopped is finished by the next":      erasureResumes,
 		"the receipt counts what went, and is kept with who asked": receiptIsKept,
 		"a number that is no id names nobody":                      numbersAreNotNames,
 	}
@@ -319,6 +321,28 @@ func erasureWaits(t *testing.T, a *archive) {
 	require.NoError(t, tx.Commit())
 	require.NoError(t, <-done)
 	require.Empty(t, a.trace(t, personsWords))
+}
+
+func erasureResumes(t *testing.T, a *archive) {
+	all := everywhere()
+	a.apply(t, all...)
+	for at := 0; ; at++ {
+		ctx, stop := context.WithCancel(t.Context())
+		steps := 0
+		_, err := a.db.Erasures().Erase(ctx, thePerson, store.Mover{}, func(done, of int) {
+			if steps = of; done == at {
+				stop()
+			}
+		})
+		stop()
+		if at == steps {
+			break
+		}
+		require.Error(t, err)
+		require.NotEmpty(t, a.trace(t, personsWords), "the updates go last")
+	}
+	a.erase(t, thePerson)
+	require.Empty(t, a.trace(t, personsWords, fmt.Sprint(int64(person)), "poll-9"))
 }
 
 func receiptIsKept(t *testing.T, a *archive) {
