@@ -54,6 +54,7 @@ func Archive(t *testing.T, open OpenSQL) {
 		"a boost's removal may come before it":                          boostRemovalMayComeFirst,
 		"dead letters die once":                                         deadLettersDieOnce,
 		"a batch carries its spool rows out":                            spoolRowsLeave,
+		"updates in awkward orders land right":                          awkwardOrdersLandRight,
 		"an empty batch is nothing":                                     emptyBatch,
 		"a failure leaves nothing of the batch":                         failureLeavesNothing,
 		"a time that no database holds is a permanent fault":            impossibleTimes,

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -144,17 +145,29 @@ func (a *archive) events(t *testing.T) (events []string) {
 
 // convergesInAnyOrder delivers histories once and in order, one update at a time, and then shuffled, repeated, cut into batches, by writers
 // at the same time and with replays among them, and compares what the archive holds. Histories share nothing, so that one batch carries
-// a piece of each of them, and a run of 100 tries checks more than a thousand.
+// a piece of each of them, and a run of 100 tries checks more than a thousand. A failure tells its seed, the updates that are left of it, and
+// the rows that differ.
+//
+// That it fails was tried with each of these taken out, and the seed fails in the first try on both databases, for as long as what is drawn
+// here stays the same: go test ./internal/store -run 'TestArchive/.*/any_order' -rapid.nofailfile -rapid.checks 1 -rapid.seed SEED
+//   - The version guard, "TRUE" in place of "excluded.version > messages.version" in messagesTable; seed 1. An older snapshot, or the stub of
+//     a deletion, stands in the row: 2 updates are left.
+//   - The revision constraint, a CHECK (true) in place of the primary key of message_revisions and insert in place of upsertWhere; seed 1. A
+//     repeat makes a second revision: 1 update is left.
+//   - The announcement of revisions, "FALSE" as revisionAnnounced; seed 497. A content that only a replay had read is never announced once a
+//     live update shows it: 2 updates and a replay are left.
+//   - The folding, "if true" in place of the comparison of versions in mergeMessages; seed 1. The last snapshot of a batch wins: 2 to 4 updates
+//     are left.
 func convergesInAnyOrder(t *testing.T, a *archive) {
 	a.hurry(t)
-	tries, total, updates, delivered := 0, 0, 0, 0
+	total, updates, delivered := 0, 0, 0
 	rapid.Check(t, func(t *rapid.T) {
 		// What writers do at the same time differs from run to run, and smaller failures are found by running. So in one try of ten, and whenever
 		// the failure allows it, they write one after the other.
 		together := rapid.IntRange(0, 1000).Draw(t, "together") > 0
 		var once [][]content.ChangeSet
 		var deliveries []*delivery
-		for _, h := range someHistories.Draw(t, "all") {
+		for _, h := range rapid.Custom(drawHistories).Draw(t, "histories") {
 			inOrder, shuffled := h.told(t)
 			once, deliveries = append(once, inOrder), append(deliveries, shuffled...)
 			if len(inOrder) > 1 {
@@ -162,7 +175,6 @@ func convergesInAnyOrder(t *testing.T, a *archive) {
 			}
 			updates += len(inOrder)
 		}
-		tries++
 		delivered += len(deliveries)
 		a.clear(t)
 		a.inOrder(t, once)
@@ -190,7 +202,10 @@ func convergesInAnyOrder(t *testing.T, a *archive) {
 		requireSame(t, want, got)
 	})
 	t.Logf("%d histories: %d updates, %d deliveries", total, updates, delivered)
-	require.GreaterOrEqual(t, total, 10*tries, "too few histories")
+	// rapid stops early, and is content, where a test runs out of time.
+	if tries := flag.Lookup("rapid.checks"); tries.Value.String() == tries.DefValue {
+		require.GreaterOrEqual(t, total, 1000, "histories")
+	}
 }
 
 // inOrder applies the updates of each history in order, one at a time.
