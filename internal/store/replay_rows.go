@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"gorm.io/gorm"
+
 	"github.com/tgfleet/tgfleet/internal/content"
 )
 
@@ -39,10 +41,6 @@ func (w *writer) reread(ctx context.Context, batch *content.Batch) ([]RowChange,
 	}
 	updates := foldUpdates(batch)
 	rows := fold(batch, nil)
-	before, err := w.picture(ctx, updates, rows)
-	if err != nil {
-		return nil, err
-	}
 	if _, err := w.mergeUpdates.exec(ctx, w.conn, updates); err != nil {
 		return nil, err
 	}
@@ -52,7 +50,13 @@ func (w *writer) reread(ctx context.Context, batch *content.Batch) ([]RowChange,
 	if err := w.replaceRevisions(ctx, batch.Changes); err != nil {
 		return nil, err
 	}
-	after, err := w.picture(ctx, updates, rows)
+	after, err := w.picture(ctx, w.conn, updates, rows)
+	if err != nil {
+		return nil, err
+	}
+	// Seen from outside the transaction the rows are still as they were. All of them are locked by now, so nobody else's change of one
+	// is taken for ours.
+	before, err := w.picture(ctx, w.db.pool, updates, rows)
 	if err != nil {
 		return nil, err
 	}
@@ -141,16 +145,17 @@ type picture map[string]map[string]map[string]any
 
 // camera takes a picture.
 type camera struct {
-	*writer
+	conn    gorm.ConnPool
+	dialect dialect
 	picture picture
 }
 
 // unpictured are the columns that tell how a row came about, and the bytes of the ledger, which never change.
 var unpictured = []string{"version", "language_version", "normaliser_version", "announced", "request", "payload"}
 
-// picture reads the rows that updates and rows write.
-func (w *writer) picture(ctx context.Context, updates []*updateRow, rows *folded) (picture, error) {
-	c := camera{writer: w, picture: picture{}}
+// picture reads, through conn, the rows that updates and rows write.
+func (w *writer) picture(ctx context.Context, conn gorm.ConnPool, updates []*updateRow, rows *folded) (picture, error) {
+	c := camera{conn: conn, dialect: w.db.dialect, picture: picture{}}
 	messageKey := messagesTable.columns[:len(messagesTable.key)]
 	s := &rows.state
 	for _, look := range []func() error{
@@ -197,7 +202,7 @@ func lookAtParts[T, W any](ctx context.Context, c camera, t *table[T], by []colu
 			cells = append(cells, column.read())
 		}
 	}
-	find := lookup(c.db.dialect, t.name, cells, by)
+	find := lookup(c.dialect, t.name, cells, by)
 	found := map[string]map[string]any{}
 	c.picture[t.name] = found
 	return find.query(ctx, c.conn, wholes, func(result *sql.Rows) error {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/tgfleet/tgfleet/internal/content"
 	"github.com/tgfleet/tgfleet/internal/fault"
@@ -23,6 +24,7 @@ func Replays(t *testing.T, open OpenSQL) {
 		"rows say which normaliser wrote them":                              rowsSayTheirNormaliser,
 		"a preview tells what would change and changes nothing":             previewChangesNothing,
 		"the same normaliser changes nothing":                               sameReadingChangesNothing,
+		"what others change meanwhile is not told as a change":              othersChangesAreTheirs,
 		"only what is asked for is read again":                              replayIsBounded,
 		"a replay goes on where it stopped":                                 replayResumes,
 		"one process at a time runs a replay":                               replayHasOneOwner,
@@ -173,6 +175,38 @@ func sameReadingChangesNothing(t *testing.T, a *archive) {
 	}))
 	require.Empty(t, changes)
 	require.Equal(t, before, a.dump(t))
+}
+
+func othersChangesAreTheirs(t *testing.T, a *archive) {
+	const messages, rounds = 5, 60
+	first := func(id int64) content.ChangeSet {
+		change := photo(id, 0, file(fmt.Sprint(id)))
+		change.Messages[0].Key.MessageID = content.MessageID(id)
+		return change
+	}
+	for id := range int64(messages) {
+		a.apply(t, first(id))
+	}
+	var group errgroup.Group
+	group.Go(func() error {
+		for i := range int64(rounds * messages) {
+			change := photo(100+i, 1+int(i), file(fmt.Sprint("edited ", i)))
+			change.Update.Envelope.ReceivedAt = received.Add(24 * time.Hour)
+			change.Messages[0].Key.MessageID = content.MessageID(i % messages)
+			if _, err := a.Apply(t.Context(), content.Batch{Changes: []content.ChangeSet{change}}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	for range rounds {
+		preview := store.Replay{Range: store.ReplayRange{To: received.Add(time.Hour)}}
+		reading, err := a.db.Replays().Preview(t.Context(), &preview, 10, rereader(1, first))
+		require.NoError(t, err)
+		require.Equal(t, messages, reading.Updates)
+		require.Empty(t, reading.Changes)
+	}
+	require.NoError(t, group.Wait())
 }
 
 func replayIsBounded(t *testing.T, a *archive) {
