@@ -187,7 +187,7 @@ func (w *erasure) count(table string, rows int) {
 	}
 }
 
-// eraseMessages removes the messages of the subject with all that belongs to them, some at a time.
+// eraseMessages removes the messages of the subject with all that belongs to them, some at a time. How others reacted to them stays theirs.
 func (w *erasure) eraseMessages(ctx context.Context) error {
 	for {
 		removed := 0
@@ -243,7 +243,7 @@ func (w *erasure) removeMessages(ctx context.Context, tx *gorm.DB, keys []conten
 		return err
 	}
 	w.count("messages", emptied)
-	for _, table := range []string{"messages", "message_revisions", "media", "media_files", "reactions", "reaction_counts"} {
+	for _, table := range []string{"messages", "message_revisions", "media", "media_files"} {
 		gone := remove(w.db.dialect, table, messageKeyColumns)
 		n, err := gone.exec(ctx, tx.Statement.ConnPool, keys)
 		if err != nil {

@@ -99,7 +99,7 @@ func everywhere() []content.ChangeSet {
 	key := content.MessageKey{ChatID: someChat, MessageID: 4}
 	reacted.Reactions = []content.Reaction{
 		{Key: key, ActorID: int64(person), Version: version(&reacted, 0), Date: sent, Reactions: `["my own words"]`},
-		{Key: key, ActorID: int64(other), Version: version(&reacted, 0), Date: sent, Reactions: `[]`},
+		{Key: wrote.Messages[0].Key, ActorID: int64(other), Version: version(&reacted, 0), Date: sent, Reactions: `[]`},
 	}
 	reacted.PollAnswers = []content.PollAnswer{
 		{PollID: "another", VoterID: int64(person), Version: version(&reacted, 0), OptionIDs: "[]"},
@@ -188,7 +188,7 @@ func othersStay(t *testing.T, a *archive) {
 	a.row(t, "SELECT count(*) FROM memberships WHERE actor_id IS NULL", &full)
 	require.Equal(t, 1, full)
 	a.row(t, "SELECT count(*) FROM reactions", &whole)
-	require.Equal(t, 1, whole)
+	require.Equal(t, 1, whole, "how others reacted to the person is theirs")
 	require.Equal(t, 1, a.count(t, "poll_answers"))
 	require.Equal(t, 1, a.count(t, "users"))
 
