@@ -56,6 +56,7 @@ type LedgerRow struct {
 type LedgerFilter struct {
 	Source ingest.Source
 	Kind   ingest.Kind
+	// ChatID is any id of the chat: rows are found under all ids that it has had.
 	ChatID content.ChatID
 }
 
@@ -91,9 +92,14 @@ func (l *Ledger) Tail(
 ) (rows []LedgerRow, next Cursor, err error) {
 	query := ledgerQuery{tx: l.db.read(ctx), dialect: l.db.dialect, filter: filter, remembered: l.remembered}
 	limit = max(limit, 1)
-	if after.started {
+	if filter.ChatID != 0 {
+		query.chats, err = chatIDs(query.tx, filter.ChatID)
+	}
+	switch {
+	case err != nil:
+	case after.started:
 		rows, next, err = query.proceed(after, limit)
-	} else {
+	default:
 		rows, next, err = query.begin(limit)
 	}
 	if err != nil {
@@ -137,9 +143,11 @@ const ledgerDays = `WITH RECURSIVE days(day) AS (
 
 // ledgerQuery reads for one call of Tail.
 type ledgerQuery struct {
-	tx         *gorm.DB
-	dialect    dialect
-	filter     LedgerFilter
+	tx      *gorm.DB
+	dialect dialect
+	filter  LedgerFilter
+	// chats is all ids of the filter's chat, and nil when it names none.
+	chats      []content.ChatID
 	remembered int
 }
 
@@ -260,8 +268,8 @@ func (q ledgerQuery) filtered(tx *gorm.DB) *gorm.DB {
 	if q.filter.Kind != "" {
 		tx = tx.Where("kind = ?", q.filter.Kind)
 	}
-	if q.filter.ChatID != 0 {
-		tx = tx.Where("chat_id = ?", q.filter.ChatID)
+	if q.chats != nil {
+		tx = tx.Where("chat_id IN ?", q.chats)
 	}
 	return tx
 }

@@ -67,7 +67,7 @@ func updatesTail(env Env) *cobra.Command {
 	cmd.Flags().BoolVarP(&flags.follow, "follow", "f", false, "go on with the updates that come, until Ctrl-C")
 	cmd.Flags().StringVar(&flags.source, "source", "", "only from this source, as botapi:<bot id>")
 	cmd.Flags().StringVar(&flags.kind, "kind", "", "only of this kind, as message or edited_message")
-	cmd.Flags().Int64Var(&flags.chat, "chat", 0, "only about this chat")
+	cmd.Flags().Int64Var(&flags.chat, "chat", 0, "only about this chat, under all ids that it has had")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		filter := store.LedgerFilter{Kind: ingest.Kind(flags.kind), ChatID: content.ChatID(flags.chat)}
 		if flags.source != "" {

@@ -46,9 +46,9 @@ const (
 	// person is erased, and other is not.
 	person content.UserID = 660012345
 	other  content.UserID = 660098765
-	// group became town.
-	group content.ChatID = -660077
-	town  content.ChatID = -1006600770000
+	// village became town.
+	village content.ChatID = -660077
+	town    content.ChatID = -1006600770000
 
 	// personsWords is in everything that is the person's, othersWords in what stays.
 	personsWords = "my own words"
@@ -155,21 +155,21 @@ func personIsErased(t *testing.T, a *archive) {
 
 func chatIsErased(t *testing.T, a *archive) {
 	moved := update(20)
-	moved.ChatAliases = []content.ChatAlias{{ChatID: group, MigratedToChatID: town, Date: sent}}
+	moved.ChatAliases = []content.ChatAlias{{ChatID: village, MigratedToChatID: town, Date: sent}}
 	elsewhere := words(12, other, someChat, personsWords, fmt.Sprintf(`,"sender_chat":{"id":%d}`, town))
 	elsewhere.Messages[0].SenderChatID = town
 	elsewhere.Users = nil
-	before := words(11, other, group, personsWords, "")
+	before := words(11, other, village, personsWords, "")
 	before.Users, before.Chats[0].Type = nil, content.Group
 	after := words(13, other, town, personsWords, "")
 	after.Users = nil
 	after.Reactions = []content.Reaction{{Key: after.Messages[0].Key, ActorID: 9, Version: version(&after, 0), Date: sent, Reactions: "[]"}}
 	a.apply(t, before, moved, after, elsewhere, words(14, other, someChat, othersWords, ""))
 
-	receipt := a.erase(t, store.Subject{Kind: store.ChatSubject, ID: int64(group)})
-	require.Equal(t, []int64{int64(town), int64(group)}, receipt.IDs)
+	receipt := a.erase(t, store.Subject{Kind: store.ChatSubject, ID: int64(village)})
+	require.Equal(t, []int64{int64(town), int64(village)}, receipt.IDs)
 	require.Empty(t, a.trace(t, personsWords))
-	for _, line := range a.trace(t, fmt.Sprint(int64(town)), fmt.Sprint(int64(group))) {
+	for _, line := range a.trace(t, fmt.Sprint(int64(town)), fmt.Sprint(int64(village))) {
 		require.Contains(t, line, "chat_aliases: ", "the ids of one chat stay known")
 	}
 	require.Equal(t, 1, a.count(t, "messages"))

@@ -29,6 +29,7 @@ func Ledger(t *testing.T, open Open) {
 		"more rows than the limit come in several calls":              tailIsLimited,
 		"a cursor is a value":                                         cursorIsValue,
 		"a filtered tail shows what the filter means":                 tailIsFiltered,
+		"a tail of a chat shows it under all its ids":                 tailFollowsMigrations,
 		"a filtered tail moves on with the rows that it leaves out":   filteredTailMovesOn,
 		"rows of a clock that runs ahead hide no others":              tailSurvivesWrongClocks,
 		"a tail beside many writers shows every row once":             tailBesideWriters,
@@ -221,6 +222,27 @@ func tailIsFiltered(t *testing.T, db *store.DB) {
 	}
 	none := tail{ledger: db.Ledger(), filter: store.LedgerFilter{Source: bySource.Update.Envelope.Source, Kind: "edited_message"}}
 	require.Empty(t, none.next(t, 10), "a row meets all fields or is left out")
+}
+
+func tailFollowsMigrations(t *testing.T, db *store.DB) {
+	about := func(n int, chat content.ChatID) content.ChangeSet {
+		change := arrival(n)
+		change.Update.ChatID = chat
+		return change
+	}
+	const before, later, other content.ChatID = -5, -1005, -6
+	record(t, db, about(1, before), about(2, other))
+	follow := map[content.ChatID]*tail{}
+	for _, chat := range []content.ChatID{before, later, other} {
+		follow[chat] = &tail{ledger: db.Ledger(), filter: store.LedgerFilter{ChatID: chat}}
+	}
+	require.Equal(t, []int{1}, follow[before].next(t, 10))
+	migration := about(3, before)
+	migration.ChatAliases = []content.ChatAlias{{ChatID: before, MigratedToChatID: later, Date: sent}}
+	record(t, db, migration, about(4, later))
+	require.Equal(t, []int{3, 4}, follow[before].next(t, 10), "a tail follows the chat from the migration on")
+	require.Equal(t, []int{1, 3, 4}, follow[later].next(t, 10))
+	require.Equal(t, []int{2}, follow[other].next(t, 10))
 }
 
 func filteredTailMovesOn(t *testing.T, db *store.DB) {
