@@ -1,8 +1,9 @@
 // Package store keeps everything that the fleet must not forget, in PostgreSQL or in one SQLite file, behind repositories:
 // Archive (what Telegram told), Messages, Ledger, Replays, Erasures, Spool, DeadLetters, Bots and Leases. It owns GORM and the
-// database drivers; no other package sees them. Both databases pass one suite (package storetest) and keep the same promises: a method that returns nil has
-// committed, and survives the death of any process. Errors carry a class of package fault and name tables, constraints and
-// codes, never a value of a row. The package decides nothing about Telegram's content; versions decide which snapshot wins.
+// database drivers; no other package sees them. Both databases pass one suite (package storetest) and keep the same promises: a method
+// that returns nil has committed, and survives the death of any process. Errors carry a class of package fault and name tables,
+// constraints and codes, never a value of a row. The package decides nothing about Telegram's content; versions decide which snapshot
+// wins.
 package store
 
 import (

@@ -88,7 +88,7 @@ func TestMessagesAreListedUnderAllIDsOfTheirChat(t *testing.T) {
 	require.Len(t, album, 2)
 	require.InDelta(t, -1001500, album[0]["chat_id"], 0)
 	require.InDelta(t, -1500, album[1]["chat_id"], 0)
-	require.Equal(t, map[string]any{"kind": "photo", "file_unique_id": "first", "width": 90., "height": 60.}, album[1]["media"].([]any)[0])
+	require.Equal(t, []any{map[string]any{"kind": "photo", "file_unique_id": "first", "width": 90., "height": 60.}}, album[1]["media"])
 
 	tail, _, err := d.tool(t.Context(), "updates", "tail", "--chat", "-1500", "--json")
 	require.NoError(t, err)
