@@ -50,6 +50,8 @@ type Message struct {
 	Media        []Media
 	// Content is what Telegram tells under the name of Kind, where Kind is neither text nor a file: a contact, a poll, who joined.
 	Content JSON
+	// Rest is what Telegram tells of the message beyond these fields, by Telegram's names: a keyboard, an effect.
+	Rest JSON
 
 	ReplyTo Reply
 	Forward Forward
@@ -107,6 +109,8 @@ type Media struct {
 	Width     int
 	Height    int
 	Duration  time.Duration
+	// Rest is what Telegram tells of the file beyond these fields, by Telegram's names: a performer, an emoji, a thumbnail.
+	Rest JSON
 }
 
 // ContentHash is the first 128 bits of SHA-256 over a message's canonical content.

@@ -69,6 +69,7 @@ var messagesTable = table[*messageRow]{
 		{"text", ofText, func(m *messageRow) any { return m.newest.Text }},
 		{"entities", ofJSON, func(m *messageRow) any { return textOrNull(m.newest.entities) }},
 		{"content", ofJSON, func(m *messageRow) any { return textOrNull(string(m.newest.Content)) }},
+		{"rest", ofJSON, func(m *messageRow) any { return textOrNull(string(m.newest.Rest)) }},
 		{"media_group_id", ofText, func(m *messageRow) any { return textOrNull(m.newest.MediaGroupID) }},
 		{"reply_to_chat_id", ofNumber, func(m *messageRow) any { return numberOrNull(m.newest.ReplyTo.ChatID) }},
 		{"reply_to_message_id", ofNumber, func(m *messageRow) any { return numberOrNull(m.newest.ReplyTo.MessageID) }},
@@ -87,8 +88,8 @@ var messagesTable = table[*messageRow]{
 	groups: []group{
 		{newer: "excluded.version > messages.version", columns: []string{
 			"version", "kind", "normaliser_version", "message_thread_id", "is_topic_message", "from_id", "sender_chat_id", "via_bot_id",
-			"author_signature", "business_connection_id", "date", "edit_date", "text", "entities", "content", "media_group_id", "reply_to_chat_id",
-			"reply_to_message_id", "quote", "forward_origin_type", "forward_date", "forward_from_id", "forward_sender_name",
+			"author_signature", "business_connection_id", "date", "edit_date", "text", "entities", "content", "rest", "media_group_id",
+			"reply_to_chat_id", "reply_to_message_id", "quote", "forward_origin_type", "forward_date", "forward_from_id", "forward_sender_name",
 			"forward_chat_id", "forward_message_id", "forward_signature", "is_automatic_forward",
 		}},
 		{newer: messageAnnounced, columns: []string{"announced"}},
@@ -113,6 +114,7 @@ var mediaTable = table[*mediaRow]{
 		{"width", ofNumber, func(m *mediaRow) any { return numberOrNull(m.media.Width) }},
 		{"height", ofNumber, func(m *mediaRow) any { return numberOrNull(m.media.Height) }},
 		{"duration_ms", ofNumber, func(m *mediaRow) any { return numberOrNull(m.media.Duration.Milliseconds()) }},
+		{"rest", ofJSON, func(m *mediaRow) any { return textOrNull(string(m.media.Rest)) }},
 	},
 }
 

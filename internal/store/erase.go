@@ -306,6 +306,7 @@ func (w *erasure) eraseState(ctx context.Context) error {
 // mentions are the columns in which others may tell of the subject: who joined, a contact, a pinned message, an invite link.
 var mentions = []struct{ table, column string }{
 	{"messages", "content"},
+	{"messages", "rest"},
 	{"memberships", "rest"},
 	{"polls", "rest"},
 	{"poll_answers", "rest"},

@@ -167,7 +167,7 @@ func (s *erased) leave(change *content.ChangeSet) {
 	})
 	for i := range change.Messages {
 		m := &change.Messages[i]
-		m.ReplyTo.Quote, m.Content = "", s.unnamed(m.Content)
+		m.ReplyTo.Quote, m.Content, m.Rest = "", s.unnamed(m.Content), s.unnamed(m.Rest)
 	}
 	if len(change.Messages) < said {
 		change.Polls = nil

@@ -168,6 +168,7 @@ type keptMessage struct {
 	Text                 string
 	Entities             string
 	Content              string
+	Rest                 string
 	MediaGroupID         string
 	ReplyToChatID        content.ChatID
 	ReplyToMessageID     content.MessageID
@@ -192,7 +193,7 @@ func (k *keptMessage) message() (Message, error) {
 		Version: content.Version(k.Version), Kind: k.Kind, NormaliserVersion: k.NormaliserVersion,
 		ThreadID: k.MessageThreadID, IsTopicMessage: k.IsTopicMessage, FromID: k.FromID, SenderChatID: k.SenderChatID, ViaBotID: k.ViaBotID,
 		AuthorSignature: k.AuthorSignature, BusinessConnectionID: k.BusinessConnectionID, Date: k.Date.Time, EditDate: k.EditDate.Time,
-		Text: k.Text, MediaGroupID: k.MediaGroupID, Content: content.JSON(k.Content),
+		Text: k.Text, MediaGroupID: k.MediaGroupID, Content: content.JSON(k.Content), Rest: content.JSON(k.Rest),
 		ReplyTo: content.Reply{ChatID: k.ReplyToChatID, MessageID: k.ReplyToMessageID, Quote: k.Quote},
 		Forward: content.Forward{
 			OriginType: k.ForwardOriginType, Date: k.ForwardDate.Time, FromID: k.ForwardFromID, SenderName: k.ForwardSenderName,
@@ -246,6 +247,7 @@ func addMedia(tx *gorm.DB, messages []Message) error {
 		Width        int
 		Height       int
 		DurationMs   int64
+		Rest         string
 	}
 	// Keys that are combined of several messages' are looked for as well; there are few, and what they find is passed over.
 	err := tx.Table(mediaTable.name).Where("scope IN ? AND chat_id IN ? AND message_id IN ?", keys[0], keys[1], keys[2]).
@@ -259,6 +261,7 @@ func addMedia(tx *gorm.DB, messages []Message) error {
 		messages[at].Media = append(messages[at].Media, content.Media{
 			Kind: f.Kind, FileUniqueID: f.FileUniqueID, FileName: f.FileName, MIMEType: f.MimeType, SizeBytes: f.SizeBytes,
 			Width: f.Width, Height: f.Height, Duration: time.Duration(f.DurationMs) * time.Millisecond,
+			Rest: content.JSON(f.Rest),
 		})
 	}
 	return err

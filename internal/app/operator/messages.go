@@ -35,8 +35,8 @@ is one chat: all its messages are listed, whichever of its ids is asked for, eac
 
 --json prints one object a message. It has chat_id, scope, message_id, place and normaliser_version, and what is known of it: date, edit_date,
 deleted_at, kind, from_id, sender_chat_id, via_bot_id, author_signature, business_connection_id, message_thread_id, media_group_id, text, entities,
-media, content (what Telegram tells under the name of kind), reply_to and forward. --before takes the place of the last message that was listed, and
-goes on from there.` + settings(),
+media, content (what Telegram tells under the name of kind), rest (what else it tells), reply_to and forward. --before takes the place of
+the last message that was listed, and goes on from there.` + settings(),
 		Example: `  tgfleet messages list --chat -1001234567890
   tgfleet messages list --chat -1001234567890 --album 13579246801357924 --json
   tgfleet messages list --chat 4242 --limit 1000 --json | jq -r 'select(.deleted_at) | .message_id'`,
@@ -163,19 +163,21 @@ type messageLine struct {
 	Entities             []content.Entity    `json:"entities,omitempty"`
 	Media                []mediaLine         `json:"media,omitempty"`
 	Content              json.RawMessage     `json:"content,omitempty"`
+	Rest                 json.RawMessage     `json:"rest,omitempty"`
 	ReplyTo              *replyLine          `json:"reply_to,omitempty"`
 	Forward              *forwardLine        `json:"forward,omitempty"`
 }
 
 type mediaLine struct {
-	Kind         string `json:"kind"`
-	FileUniqueID string `json:"file_unique_id"`
-	FileName     string `json:"file_name,omitempty"`
-	MIMEType     string `json:"mime_type,omitempty"`
-	SizeBytes    int64  `json:"size_bytes,omitempty"`
-	Width        int    `json:"width,omitempty"`
-	Height       int    `json:"height,omitempty"`
-	DurationMS   int64  `json:"duration_ms,omitempty"`
+	Kind         string          `json:"kind"`
+	FileUniqueID string          `json:"file_unique_id"`
+	FileName     string          `json:"file_name,omitempty"`
+	MIMEType     string          `json:"mime_type,omitempty"`
+	SizeBytes    int64           `json:"size_bytes,omitempty"`
+	Width        int             `json:"width,omitempty"`
+	Height       int             `json:"height,omitempty"`
+	DurationMS   int64           `json:"duration_ms,omitempty"`
+	Rest         json.RawMessage `json:"rest,omitempty"`
 }
 
 type replyLine struct {
@@ -202,12 +204,14 @@ func lineOfMessage(m *store.Message) messageLine {
 		FromID: m.FromID, SenderChatID: m.SenderChatID, ViaBotID: m.ViaBotID, AuthorSignature: m.AuthorSignature,
 		BusinessConnectionID: m.BusinessConnectionID, ThreadID: m.ThreadID, MediaGroupID: m.MediaGroupID,
 		Text: m.Text, Entities: m.Entities, Content: json.RawMessage(m.Content),
+		Rest: json.RawMessage(m.Rest),
 	}
 	for i := range m.Media {
 		f := &m.Media[i]
 		line.Media = append(line.Media, mediaLine{
 			Kind: f.Kind, FileUniqueID: f.FileUniqueID, FileName: f.FileName, MIMEType: f.MIMEType, SizeBytes: f.SizeBytes,
 			Width: f.Width, Height: f.Height, DurationMS: f.Duration.Milliseconds(),
+			Rest: json.RawMessage(f.Rest),
 		})
 	}
 	if m.ReplyTo != (content.Reply{}) {

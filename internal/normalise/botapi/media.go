@@ -69,6 +69,7 @@ func appendFile(list []content.Media, kind string, f *file) []content.Media {
 		Width:    int(max(f.Width, f.Length)),
 		Height:   int(max(f.Height, f.Length)),
 		Duration: time.Duration(f.Duration) * time.Second,
+		Rest:     restOf(f.Rest),
 	})
 }
 

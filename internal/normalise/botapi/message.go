@@ -82,7 +82,7 @@ func (b *builder) message(m *message) {
 	} else {
 		out.Text, out.Entities = m.Caption, b.entities(m.CaptionEntities, "/caption_entities")
 	}
-	out.Content = b.content(m, kind, value)
+	out.Content, out.Rest = b.content(m, kind, value), restOf(m.Rest)
 	b.changes.Messages = []content.Message{out}
 }
 

@@ -1,7 +1,11 @@
 package botapi
 
 import (
+	"bytes"
 	"cmp"
+	"errors"
+	"io"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -277,6 +281,40 @@ func (b *builder) array(v jsontext.Value, path string) content.JSON {
 		b.reject(path, "an array")
 	}
 	return textOf(v)
+}
+
+// restOf returns the text of the members that no field takes. They may be anything, so they are left out when a database could not hold them
+// as JSON, and never stop an update.
+func restOf(v jsontext.Value) content.JSON {
+	if len(v) == 0 || !ordinary(v) {
+		return ""
+	}
+	return textOf(v)
+}
+
+// deepest and longestNumber are far beyond what Telegram sends, and within what a database takes.
+const (
+	deepest       = 64
+	longestNumber = 100
+)
+
+// ordinary tells whether v is neither deep nor has numbers that are out of the common.
+func ordinary(v jsontext.Value) bool {
+	tokens := jsontext.NewDecoder(bytes.NewReader(v))
+	for {
+		token, err := tokens.ReadToken()
+		switch {
+		case errors.Is(err, io.EOF):
+			return true
+		case err != nil || tokens.StackDepth() > deepest:
+			return false
+		}
+		if token.Kind() == '0' {
+			if text := token.String(); len(text) > longestNumber || strings.ContainsAny(text, "eE") {
+				return false
+			}
+		}
+	}
 }
 
 // textOf returns v as its shortest text, which is the same however it was written; an object without members is none.

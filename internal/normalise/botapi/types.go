@@ -87,6 +87,7 @@ type message struct {
 	Voice     *file       `json:"voice"`
 
 	marks
+	Rest jsontext.Value `json:",embed"`
 }
 
 type chat struct {
@@ -165,7 +166,8 @@ type file struct {
 	Height       int32  `json:"height"`
 	Duration     int32  `json:"duration"`
 	// Length is the width and the height of a VideoNote.
-	Length int32 `json:"length"`
+	Length int32          `json:"length"`
+	Rest   jsontext.Value `json:",embed"`
 }
 
 type photoSize struct {

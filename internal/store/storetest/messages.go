@@ -94,9 +94,9 @@ func messageIsRead(t *testing.T, db *store.DB) {
 		ThreadID: 8, IsTopicMessage: true, FromID: 10, SenderChatID: -11, ViaBotID: 12, AuthorSignature: "sign",
 		BusinessConnectionID: "biz", Date: sent, EditDate: sent.Add(3 * time.Second), Text: "héllo <b> & 👋\n\x1b[2J",
 		Entities:     []content.Entity{{Type: "bold", Length: 5}, {Type: "text_link", Offset: 1, Length: 2, URL: "https://a.b/?c&d"}},
-		MediaGroupID: "album", Content: `{"a":1}`,
+		MediaGroupID: "album", Content: `{"a":1}`, Rest: `{"b":2}`,
 		Media: []content.Media{
-			{Kind: "video", FileUniqueID: "u", FileName: "n.mp4", MIMEType: "video/mp4", SizeBytes: 1 << 33, Width: 1920, Height: 1080, Duration: 1500 * time.Millisecond},
+			{Kind: "video", FileUniqueID: "u", FileName: "n.mp4", MIMEType: "video/mp4", SizeBytes: 1 << 33, Width: 1920, Height: 1080, Duration: 1500 * time.Millisecond, Rest: `["c"]`},
 			{Kind: "photo", FileUniqueID: "cover"},
 		},
 		ReplyTo: content.Reply{ChatID: -13, MessageID: 14, Quote: "quoted"},
@@ -122,7 +122,8 @@ func messageIsRead(t *testing.T, db *store.DB) {
 	page, err := db.Messages().List(t.Context(), store.MessageFilter{ChatID: 6}, store.MessagePlace{}, 3)
 	require.NoError(t, err)
 	require.JSONEq(t, string(m.Content), string(page.Messages[0].Content))
-	m.Content = page.Messages[0].Content
+	require.JSONEq(t, string(m.Rest), string(page.Messages[0].Rest))
+	m.Content, m.Rest = page.Messages[0].Content, page.Messages[0].Rest
 	require.Equal(t, []store.Message{{Message: m}, {Message: bare}, {Message: other}}, page.Messages)
 	_, all, _ := list(t, db, store.MessageFilter{ChatID: 6})
 	require.Equal(t, crossed.Media, all[3].Media)

@@ -43,6 +43,10 @@ CREATE TABLE erasures (
     removed    jsonb
 );
 
+-- What Telegram tells beyond the columns, by its own names.
+ALTER TABLE messages ADD COLUMN rest jsonb;
+ALTER TABLE media ADD COLUMN rest jsonb;
+
 -- Which normaliser wrote a row is the last word of its version; see content.Version.
 ALTER TABLE chats ADD COLUMN normaliser_version integer GENERATED ALWAYS AS
     (CASE WHEN length(version) = 35 THEN get_byte(version, 33) * 256 + get_byte(version, 34) ELSE 0 END) STORED;
@@ -83,4 +87,6 @@ ALTER TABLE message_revisions DROP COLUMN normaliser_version;
 ALTER TABLE users DROP COLUMN normaliser_version;
 ALTER TABLE chats DROP COLUMN normaliser_version;
 DROP TABLE erasures, replays, subscribers;
+ALTER TABLE media DROP COLUMN rest;
+ALTER TABLE messages DROP COLUMN rest;
 ALTER TABLE platform_events DROP COLUMN received_at;

@@ -43,6 +43,10 @@ CREATE TABLE erasures (
     removed    text
 );
 
+-- What Telegram tells beyond the columns, by its own names.
+ALTER TABLE messages ADD COLUMN rest text;
+ALTER TABLE media ADD COLUMN rest text;
+
 -- Which normaliser wrote a row is the last word of its version; see content.Version.
 ALTER TABLE chats ADD COLUMN normaliser_version integer GENERATED ALWAYS AS (CASE WHEN length(version) = 35 THEN
     instr('123456789ABCDEF', substr(hex(version), 67, 1)) * 4096 + instr('123456789ABCDEF', substr(hex(version), 68, 1)) * 256
@@ -109,4 +113,6 @@ ALTER TABLE chats DROP COLUMN normaliser_version;
 DROP TABLE erasures;
 DROP TABLE replays;
 DROP TABLE subscribers;
+ALTER TABLE media DROP COLUMN rest;
+ALTER TABLE messages DROP COLUMN rest;
 ALTER TABLE platform_events DROP COLUMN received_at;
