@@ -17,7 +17,7 @@ func TestConfigurationMistakesAreToldAllAtOnce(t *testing.T) {
 		"DATABASE_URL": "mysql://tgfleet:swordfish@127.0.0.1/tgfleet", "REDIS_URL": "http://:swordfish@127.0.0.1:6379",
 		"HTTP_ADDR": "3002", "METRICS_ADDR": "127.0.0.1:99999", "PUBLIC_URL": "bots.example.org", "SECRET_KEYS": "k1:swordfish",
 		"TELEGRAM_BOT_TOKEN": "swordfish", "BOT_API_URL": "https://user:swordfish@api.example.org", "WEBHOOK_ALLOWED_NETS": "10.0.0.0/33",
-		"TRUSTED_PROXIES": "everyone", "INGEST_QUEUES": "0", "WORKER_CONCURRENCY": "many", "DRAIN_TIMEOUT": "25",
+		"TRUSTED_PROXIES": "everyone", "INGEST_QUEUES": "0", "WORKER_CONCURRENCY": "many", "DRAIN_TIMEOUT": "25", "LEDGER_RETENTION": "soon",
 		"LOG_LEVEL": "loud", "LOG_FORMAT": "xml",
 	}
 	everywhere := []string{"DATABASE_URL", "LOG_LEVEL", "LOG_FORMAT"}
@@ -33,17 +33,17 @@ func TestConfigurationMistakesAreToldAllAtOnce(t *testing.T) {
 		{
 			"worker-content",
 			command{program: "worker-content", env: wrong},
-			append([]string{"METRICS_ADDR", "SECRET_KEYS", "BOT_API_URL", "WORKER_CONCURRENCY"}, queue...), 2,
+			append([]string{"METRICS_ADDR", "SECRET_KEYS", "BOT_API_URL", "WORKER_CONCURRENCY", "LEDGER_RETENTION"}, queue...), 2,
 		},
 		{
 			"tgfleet up",
 			command{program: "tgfleet", args: []string{"up", "--data", data}, env: wrong},
-			append([]string{"SECRET_KEYS", "TELEGRAM_BOT_TOKEN", "BOT_API_URL", "WORKER_CONCURRENCY"}, append(front, queue...)...), 1,
+			append([]string{"SECRET_KEYS", "TELEGRAM_BOT_TOKEN", "BOT_API_URL", "WORKER_CONCURRENCY", "LEDGER_RETENTION"}, append(front, queue...)...), 1,
 		},
 		{
 			"tgfleet bot list",
 			command{program: "tgfleet", args: []string{"bot", "list"}, env: wrong},
-			append([]string{"SECRET_KEYS", "PUBLIC_URL", "BOT_API_URL"}, everywhere...), 1,
+			append([]string{"REDIS_URL", "INGEST_QUEUES", "SECRET_KEYS", "PUBLIC_URL", "BOT_API_URL"}, everywhere...), 1,
 		},
 		{"api without settings", command{program: "api"}, []string{"DATABASE_URL", "REDIS_URL"}, 2},
 		{"worker-content without settings", command{program: "worker-content"}, []string{"DATABASE_URL", "REDIS_URL"}, 2},
