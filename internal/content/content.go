@@ -89,6 +89,10 @@ type ChangeSet struct {
 	BusinessConnections []BusinessConnection
 	ChatBoosts          []ChatBoost
 	ChatAliases         []ChatAlias
+
+	// Holes names what the source is known not to have told.
+	Holes        []Hole
+	AccessHashes []AccessHash
 }
 
 // Update is the ledger's row: the update as it came, and what it is about.

@@ -98,6 +98,8 @@ const (
 	// QueuedBatch is a whole batch of envelopes, as it travels through the queue: what a dead letter holds when nobody could open
 	// the batch. A program that can open it takes it for the envelopes in it.
 	QueuedBatch Format = 3
+	// SealedTL is a TL object that nobody but a holder of the secret keys may read (package seal): Telegram's login codes.
+	SealedTL Format = 4
 )
 
 // Kind is the kind of an update: for the Bot API the name of the field that an Update carries beside update_id.
@@ -125,7 +127,7 @@ type Envelope struct {
 	Format     Format
 	// Layer is the TL layer of Raw; 0 for the Bot API.
 	Layer uint32
-	// Request is what was asked to receive this update, for differences and history; empty for live updates.
+	// Request is the TL request that this update answers, for differences and history, in the layer of Raw; empty for live updates.
 	Request []byte
 	// Raw is the exact bytes that Telegram sent.
 	Raw []byte
