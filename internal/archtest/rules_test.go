@@ -34,7 +34,8 @@ var layers = []layer{
 	{
 		name: "mechanics",
 		packages: []string{
-			"internal/config", "internal/obs", "internal/lifecycle", "internal/seal", "internal/queue/...", "internal/groupcommit",
+			"internal/config", "internal/obs", "internal/lifecycle", "internal/seal", "internal/lease", "internal/queue/...",
+			"internal/groupcommit",
 		},
 		imports: []string{"vocabulary", "mechanics"},
 	},
@@ -125,6 +126,7 @@ var libraries = []library{
 	}},
 	{"github.com/prometheus/client_golang/prometheus/promauto", nobody},
 	{"github.com/prometheus/client_golang/prometheus/testutil", nobody},
+	{"golang.org/x/time/rate", []string{"internal/source/mtproto"}},
 	{"golang.org/x/sync", []string{
 		"internal/lifecycle", "internal/queue/...", "internal/accept/...", "internal/tasks", "internal/source/...",
 		"internal/store/...", "internal/telegram", "internal/app/...",

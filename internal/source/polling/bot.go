@@ -11,6 +11,7 @@ import (
 	"github.com/tgfleet/tgfleet/internal/account"
 	"github.com/tgfleet/tgfleet/internal/fault"
 	"github.com/tgfleet/tgfleet/internal/ingest"
+	"github.com/tgfleet/tgfleet/internal/lease"
 	"github.com/tgfleet/tgfleet/internal/seal"
 )
 
@@ -35,6 +36,7 @@ const (
 type oneBot struct {
 	*Poller
 	source ingest.Source
+	keeper *lease.Keeper
 	sealed string
 	log    *slog.Logger
 	state  *stateGauge
@@ -43,9 +45,10 @@ type oneBot struct {
 }
 
 func newOneBot(p *Poller, bot account.Bot) *oneBot {
+	log := p.cfg.Log.With("source", bot.Source().String())
 	return &oneBot{
-		Poller: p, source: bot.Source(), sealed: bot.SealedToken,
-		log: p.cfg.Log.With("source", bot.Source().String()), state: p.metrics.newState(),
+		Poller: p, source: bot.Source(), sealed: bot.SealedToken, keeper: lease.NewKeeper(p.cfg.Leases, p.owner, terms, log),
+		log: log, state: p.metrics.newState(),
 	}
 }
 
@@ -62,15 +65,15 @@ func (b *oneBot) run(ctx context.Context) {
 			wait(ctx, hopelessRetry)
 			continue
 		}
-		lease, held, err := b.acquire(ctx)
+		held, taken, err := b.keeper.Take(ctx, b.leaseName())
 		switch {
 		case err != nil && ctx.Err() == nil:
 			b.state.set(stateFailing)
 			b.log.Warn("bot not polled: its lease can't be asked for", "error", err)
 			wait(ctx, pause.next())
-		case held:
+		case taken:
 			pause.reset()
-			b.hold(ctx, lease, token)
+			b.hold(ctx, held, token)
 		default:
 			b.state.set(stateElsewhere)
 			wait(ctx, spread(acquireEvery))

@@ -24,6 +24,7 @@ import (
 	"github.com/tgfleet/tgfleet/internal/account"
 	"github.com/tgfleet/tgfleet/internal/fault"
 	"github.com/tgfleet/tgfleet/internal/ingest"
+	"github.com/tgfleet/tgfleet/internal/lease"
 	"github.com/tgfleet/tgfleet/internal/obs"
 	"github.com/tgfleet/tgfleet/internal/seal"
 	"github.com/tgfleet/tgfleet/internal/source/polling"
@@ -77,7 +78,7 @@ func (f *fixture) poller(t *testing.T) *polling.Poller {
 	return f.pollerWith(t, f.leases, newRing(t))
 }
 
-func (f *fixture) pollerWith(t *testing.T, leases polling.Leases, ring *seal.Ring) *polling.Poller {
+func (f *fixture) pollerWith(t *testing.T, leases lease.Leases, ring *seal.Ring) *polling.Poller {
 	t.Helper()
 	f.health, f.reg = obs.NewHealth(), prometheus.NewRegistry()
 	p, err := polling.New(polling.Config{

@@ -18,6 +18,7 @@ import (
 
 	"github.com/tgfleet/tgfleet/internal/account"
 	"github.com/tgfleet/tgfleet/internal/ingest"
+	"github.com/tgfleet/tgfleet/internal/lease"
 	"github.com/tgfleet/tgfleet/internal/obs"
 	"github.com/tgfleet/tgfleet/internal/seal"
 )
@@ -33,15 +34,6 @@ type Bots interface {
 	List(ctx context.Context) ([]account.Bot, error)
 }
 
-// Leases let one owner at a time do a piece of work.
-type Leases interface {
-	// Acquire returns true when the lease is owner's for ttl from now.
-	Acquire(ctx context.Context, name, owner string, ttl time.Duration) (account.Lease, bool, error)
-	// Renew returns a fault.NotFound error when the lease is lost.
-	Renew(ctx context.Context, lease account.Lease, ttl time.Duration) (account.Lease, error)
-	Release(ctx context.Context, lease account.Lease) error
-}
-
 // Tokens opens sealed tokens.
 type Tokens interface {
 	Open(purpose, sealed string) (seal.Secret, error)
@@ -50,7 +42,7 @@ type Tokens interface {
 // Config is what a Poller is made of. Every field must be set.
 type Config struct {
 	Bots   Bots
-	Leases Leases
+	Leases lease.Leases
 	Tokens Tokens
 	Sink   ingest.Sink
 	// BotAPIURL is the Bot API server, without a slash at the end.
