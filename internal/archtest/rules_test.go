@@ -35,7 +35,7 @@ var layers = []layer{
 		name: "mechanics",
 		packages: []string{
 			"internal/config", "internal/obs", "internal/lifecycle", "internal/seal", "internal/lease", "internal/queue/...",
-			"internal/groupcommit",
+			"internal/groupcommit", "internal/pause", "internal/handover",
 		},
 		imports: []string{"vocabulary", "mechanics"},
 	},

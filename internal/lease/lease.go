@@ -13,6 +13,7 @@ import (
 
 	"github.com/tgfleet/tgfleet/internal/account"
 	"github.com/tgfleet/tgfleet/internal/fault"
+	"github.com/tgfleet/tgfleet/internal/pause"
 )
 
 // Leases is where leases are kept.
@@ -105,20 +106,20 @@ func (k *Keeper) Confirm(ctx context.Context, lease account.Lease) error {
 func (k *Keeper) keep(ctx context.Context, held Held, stop context.CancelCauseFunc) {
 	stale := time.AfterFunc(time.Until(held.since.Add(k.terms.StopAfter)), func() { stop(errNotRenewed) })
 	defer stale.Stop()
-	pause := k.terms.RenewEvery
-	for wait(ctx, pause) {
+	next := k.terms.RenewEvery
+	for pause.For(ctx, next) {
 		asked := time.Now()
 		err := k.Confirm(ctx, held.Lease)
 		switch {
 		case err == nil:
 			stale.Reset(time.Until(asked.Add(k.terms.StopAfter)))
-			pause = k.terms.RenewEvery
+			next = k.terms.RenewEvery
 		case fault.ClassOf(err) == fault.NotFound:
 			stop(err)
 			return
 		case ctx.Err() == nil:
 			k.log.Warn("lease not renewed", "lease_epoch", held.Epoch, "error", err)
-			pause = min(renewAgain, k.terms.RenewEvery)
+			next = min(renewAgain, k.terms.RenewEvery)
 		}
 	}
 }
@@ -128,15 +129,4 @@ func (k *Keeper) release(ctx context.Context, lease account.Lease) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askWithin)
 	defer cancel()
 	return k.leases.Release(ctx, lease)
-}
-
-func wait(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

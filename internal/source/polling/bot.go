@@ -5,22 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/tgfleet/tgfleet/internal/account"
 	"github.com/tgfleet/tgfleet/internal/fault"
+	"github.com/tgfleet/tgfleet/internal/handover"
 	"github.com/tgfleet/tgfleet/internal/ingest"
 	"github.com/tgfleet/tgfleet/internal/lease"
+	"github.com/tgfleet/tgfleet/internal/pause"
 	"github.com/tgfleet/tgfleet/internal/seal"
 )
 
 const (
-	// acceptWithin is longer than a flush into the queue and then the spool.
-	acceptWithin = 15 * time.Second
-	// refusedRetry is the time until updates that the sink refused are offered again; it doubles up to refusedRetryMost.
-	refusedRetry     = 250 * time.Millisecond
-	refusedRetryMost = 10 * time.Second
 	// failedRetry is the time until Telegram is asked again after a failure; it doubles up to failedRetryMost.
 	failedRetry     = 500 * time.Millisecond
 	failedRetryMost = 30 * time.Second
@@ -55,14 +51,14 @@ func newOneBot(p *Poller, bot account.Bot) *oneBot {
 // run polls the bot whenever its lease can be had, until ctx ends.
 func (b *oneBot) run(ctx context.Context) {
 	defer b.state.leave()
-	pause := backoff{least: failedRetry, most: failedRetryMost}
+	again := pause.Backoff{Least: failedRetry, Most: failedRetryMost}
 	for ctx.Err() == nil {
 		// The token comes first: a worker without the right key must not keep the lease from one that has it.
 		token, err := b.cfg.Tokens.Open(seal.PurposeBotToken, b.sealed)
 		if err != nil {
 			b.state.set(stateFailing)
 			b.log.Error("bot not polled: its token does not open", "error", err)
-			wait(ctx, hopelessRetry)
+			pause.For(ctx, hopelessRetry)
 			continue
 		}
 		held, taken, err := b.keeper.Take(ctx, b.leaseName())
@@ -70,13 +66,13 @@ func (b *oneBot) run(ctx context.Context) {
 		case err != nil && ctx.Err() == nil:
 			b.state.set(stateFailing)
 			b.log.Warn("bot not polled: its lease can't be asked for", "error", err)
-			wait(ctx, pause.next())
+			pause.For(ctx, again.Next())
 		case taken:
-			pause.reset()
+			again.Reset()
 			b.hold(ctx, held, token)
 		default:
 			b.state.set(stateElsewhere)
-			wait(ctx, spread(acquireEvery))
+			pause.For(ctx, pause.Spread(acquireEvery))
 		}
 	}
 }
@@ -85,7 +81,7 @@ func (b *oneBot) run(ctx context.Context) {
 func (b *oneBot) poll(ctx context.Context, token seal.Secret) {
 	// What an earlier holder confirmed is confirmed; whatever it did not, Telegram gives anew to whoever names no offset.
 	b.offset = 0
-	pause := backoff{least: failedRetry, most: failedRetryMost}
+	again := pause.Backoff{Least: failedRetry, Most: failedRetryMost}
 	b.state.set(statePolling)
 	for ctx.Err() == nil {
 		begun := time.Now()
@@ -101,12 +97,12 @@ func (b *oneBot) poll(ctx context.Context, token seal.Secret) {
 		b.report(ctx, result, len(updates), time.Since(begun), err)
 		switch {
 		case err != nil:
-			wait(ctx, b.pauseAfter(err, &pause))
+			pause.For(ctx, b.pauseAfter(err, &again))
 		case len(updates) == 0 && time.Since(begun) < emptyAtLeast:
 			// A server that does not wait must not be asked in a circle.
-			wait(ctx, spread(emptyAtLeast))
+			pause.For(ctx, pause.Spread(emptyAtLeast))
 		default:
-			pause.reset()
+			again.Reset()
 		}
 	}
 }
@@ -129,58 +125,26 @@ func (b *oneBot) take(ctx context.Context, updates []update) error {
 	return nil
 }
 
-// accept returns nil once the sink has taken every update. It offers all of them at once, so that they share a group commit, and those
-// that the sink refuses again and again; it gives up only with ctx.
+// accept returns nil once the sink has taken every update, and gives up only with ctx.
 func (b *oneBot) accept(ctx context.Context, updates []update) error {
-	pause := backoff{least: refusedRetry, most: refusedRetryMost}
-	waiting := updates
-	for len(waiting) > 0 {
-		refused, err := b.offer(ctx, waiting)
-		if len(refused) == 0 {
-			break
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		b.log.Warn("updates not taken, they stay with Telegram and are offered again", "updates", len(refused), "error", err)
-		waiting = refused
-		wait(ctx, pause.next())
-	}
-	return ctx.Err()
-}
-
-// offer offers updates to the sink and returns those that it refused, and the last reason.
-func (b *oneBot) offer(ctx context.Context, updates []update) (refused []update, reason error) {
-	ctx, cancel := context.WithTimeout(ctx, acceptWithin)
-	defer cancel()
-	errs := make([]error, len(updates))
-	var offering sync.WaitGroup
+	envelopes := make([]ingest.Envelope, len(updates))
 	for i, u := range updates {
-		offering.Go(func() {
-			errs[i] = b.cfg.Sink.Accept(ctx, ingest.Envelope{
-				Source: b.source, ReceivedAt: u.receivedAt, Origin: ingest.Live, Format: ingest.BotAPIJSON, Raw: u.raw,
-			})
-		})
-	}
-	offering.Wait()
-	for i, err := range errs {
-		if err != nil {
-			refused = append(refused, updates[i])
-			reason = err
+		envelopes[i] = ingest.Envelope{
+			Source: b.source, ReceivedAt: u.receivedAt, Origin: ingest.Live, Format: ingest.BotAPIJSON, Raw: u.raw,
 		}
 	}
-	return refused, reason
+	return handover.Bring(ctx, b.cfg.Sink, envelopes, b.log)
 }
 
 // pauseAfter returns how long to leave Telegram alone after err.
-func (b *oneBot) pauseAfter(err error, pause *backoff) time.Duration {
+func (b *oneBot) pauseAfter(err error, again *pause.Backoff) time.Duration {
 	if after, throttled := fault.After(err); throttled {
-		return spread(min(max(after, failedRetry), throttledMost))
+		return pause.Spread(min(max(after, failedRetry), throttledMost))
 	}
 	if errors.Is(err, errConflict) || fault.ClassOf(err) == fault.Unauthorized {
-		return spread(hopelessRetry)
+		return pause.Spread(hopelessRetry)
 	}
-	return pause.next()
+	return again.Next()
 }
 
 // report writes the line about one request.
