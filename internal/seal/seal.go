@@ -20,6 +20,15 @@ import (
 const PurposeBotToken = "bot-token"
 
 const (
+	// PurposeSession is the purpose of an account.Session.
+	PurposeSession = "mtproto-session"
+	// PurposeSignIn is the purpose of what an operator and Telegram say to each other in an account.SignIn.
+	PurposeSignIn = "sign-in"
+	// PurposeServiceMessage is the purpose of an envelope of ingest.SealedTL.
+	PurposeServiceMessage = "service-message"
+)
+
+const (
 	// version stands before every sealed text and is bound into it together with the purpose.
 	version = "v1"
 	binding = "tgfleet seal " + version + " "

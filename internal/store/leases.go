@@ -74,6 +74,21 @@ func (l *Leases) Release(ctx context.Context, lease account.Lease) error {
 	return nil
 }
 
+// Live returns the leases that run and whose names begin with prefix, in the order of their names.
+func (l *Leases) Live(ctx context.Context, prefix string) ([]account.Lease, error) {
+	var rows []leaseRow
+	err := l.db.read(ctx).Where("owner <> '' AND expires_at > "+l.db.dialect.clockTime()).
+		Where("substr(name, 1, ?) = ?", len(prefix), prefix).Order("name").Find(&rows).Error
+	if err != nil {
+		return nil, fmt.Errorf("list leases %s*: %w", prefix, classify(err))
+	}
+	leases := make([]account.Lease, len(rows))
+	for i, row := range rows {
+		leases[i] = account.Lease{Name: row.Name, Owner: row.Owner, Epoch: row.Epoch, ExpiresAt: row.ExpiresAt.Time}
+	}
+	return leases, nil
+}
+
 // change runs a statement that returns the epoch and the expiry of lease, or no row when it changed nothing.
 func (l *Leases) change(
 	ctx context.Context, lease account.Lease, statement string, parameters ...any,
