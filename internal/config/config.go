@@ -25,6 +25,7 @@ type Command string
 const (
 	ForAPI      Command = "api"
 	ForWorker   Command = "worker-content"
+	ForListener Command = "mtproto-listener"
 	ForOperator Command = "tgfleet"
 	ForUp       Command = "tgfleet up"
 )
@@ -75,6 +76,28 @@ type Worker struct {
 	LedgerRetention time.Duration
 }
 
+// Telegram says as which application accounts connect over MTProto, and where.
+type Telegram struct {
+	// APIID is 0 where no application is named.
+	APIID   int
+	APIHash seal.Secret
+	// DC, DCAddr and DCKey, the path of its public key, name a server that is not Telegram's; DCAddr is empty for Telegram's own.
+	DC     int
+	DCAddr string
+	DCKey  string
+}
+
+// Listener is the configuration of mtproto-listener.
+type Listener struct {
+	Log
+	Queue
+	DatabaseURL  seal.Secret
+	MetricsAddr  string
+	SecretKeys   seal.Secret
+	Telegram     Telegram
+	DrainTimeout time.Duration
+}
+
 // Operator is the configuration of the tgfleet commands that use the database. SecretKeys and PublicURL may be empty: the commands that
 // need them say so to LoadOperator. RedisURL is empty where there is none that another process can reach.
 type Operator struct {
@@ -91,9 +114,11 @@ type Up struct {
 	Log
 	Queue
 	Webhook
-	DatabaseURL       seal.Secret
-	SecretKeys        seal.Secret
-	TelegramBotToken  seal.Secret
+	DatabaseURL      seal.Secret
+	SecretKeys       seal.Secret
+	TelegramBotToken seal.Secret
+	// Telegram names no application where accounts are not to be connected.
+	Telegram          Telegram
 	BotAPIURL         string
 	WorkerConcurrency int
 	DrainTimeout      time.Duration
@@ -122,6 +147,21 @@ func LoadWorker(lookup func(string) (string, bool)) (Worker, error) {
 	}, nil
 }
 
+// LoadListener reads the settings of mtproto-listener through lookup, which works like os.LookupEnv.
+func LoadListener(lookup func(string) (string, bool)) (Listener, error) {
+	v, err := load(ForListener, lookup)
+	if err == nil && (v.Telegram.DCAddr == "") != (v.Telegram.DCKey == "") {
+		err = errors.New("TELEGRAM_DC and TELEGRAM_DC_KEY belong together: set both, or neither for Telegram itself")
+	}
+	if err != nil {
+		return Listener{}, err
+	}
+	return Listener{
+		Log: v.Log, Queue: v.Queue, DatabaseURL: v.DatabaseURL, MetricsAddr: v.MetricsAddr, SecretKeys: v.SecretKeys,
+		Telegram: v.Telegram, DrainTimeout: v.DrainTimeout,
+	}, nil
+}
+
 // LoadOperator reads the settings of a tgfleet command through lookup, which works like os.LookupEnv. Needs names the variables that this
 // command can't do without, beside those that all of them need.
 func LoadOperator(lookup func(string) (string, bool), needs ...string) (Operator, error) {
@@ -140,12 +180,15 @@ func LoadOperator(lookup func(string) (string, bool), needs ...string) (Operator
 // LoadUp reads the settings of `tgfleet up` through lookup, which works like os.LookupEnv.
 func LoadUp(lookup func(string) (string, bool)) (Up, error) {
 	v, err := load(ForUp, lookup)
+	if err == nil && (v.Telegram.APIID == 0) != (v.Telegram.APIHash == "") {
+		err = errors.New("TELEGRAM_API_ID and TELEGRAM_API_HASH belong together: set both, or neither to connect no accounts")
+	}
 	if err != nil {
 		return Up{}, err
 	}
 	return Up{
 		Log: v.Log, Queue: v.Queue, Webhook: v.Webhook, DatabaseURL: v.DatabaseURL, SecretKeys: v.SecretKeys,
-		TelegramBotToken: v.TelegramBotToken, BotAPIURL: v.BotAPIURL,
+		TelegramBotToken: v.TelegramBotToken, Telegram: v.Telegram, BotAPIURL: v.BotAPIURL,
 		WorkerConcurrency: v.WorkerConcurrency, DrainTimeout: v.DrainTimeout, LedgerRetention: v.LedgerRetention,
 	}, nil
 }

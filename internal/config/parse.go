@@ -1,9 +1,11 @@
 package config
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"net/netip"
 	"net/url"
@@ -64,6 +66,23 @@ func botToken(into *seal.Secret, text string) error {
 	*into = seal.Secret(text)
 	_, ok := account.BotIDOfToken(text)
 	return wrongUnless(ok)
+}
+
+func apiHash(into *seal.Secret, text string) error {
+	*into = seal.Secret(text)
+	raw, err := hex.DecodeString(text)
+	return wrongUnless(err == nil && len(raw) == 16)
+}
+
+func dataCentre(into *Telegram, text string) error {
+	id, addr, found := strings.Cut(text, "=")
+	if !found {
+		return errWrong
+	}
+	if err := number(&into.DC, id, 1, math.MaxInt16); err != nil {
+		return err
+	}
+	return address(&into.DCAddr, addr)
 }
 
 func address(into *string, text string) error {

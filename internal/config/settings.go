@@ -1,6 +1,7 @@
 package config
 
 import (
+	"math"
 	"time"
 
 	"github.com/tgfleet/tgfleet/internal/seal"
@@ -15,6 +16,7 @@ type values struct {
 	MetricsAddr       string
 	SecretKeys        seal.Secret
 	TelegramBotToken  seal.Secret
+	Telegram          Telegram
 	PublicURL         string
 	BotAPIURL         string
 	WorkerConcurrency int
@@ -68,7 +70,7 @@ var settings = []*setting{
 		name:  "DATABASE_URL",
 		about: "The database: PostgreSQL for a fleet, a SQLite file for one machine. `tgfleet up` makes a file when it is unset.",
 		want:  "postgres://USER:PASSWORD@HOST:PORT/NAME, postgresql://... or sqlite:PATH", secret: true,
-		readBy: map[Command]use{ForAPI: required, ForWorker: required, ForOperator: required, ForUp: optional},
+		readBy: map[Command]use{ForAPI: required, ForWorker: required, ForListener: required, ForOperator: required, ForUp: optional},
 		take:   func(v *values, _ Command, text string) error { return databaseURL(&v.DatabaseURL, text) },
 	},
 	{
@@ -79,7 +81,7 @@ var settings = []*setting{
 			"before it is accepted (1).",
 		want:     "redis://USER:PASSWORD@HOST:PORT/DB, rediss://..., redis-sentinel://... or redis-cluster://...",
 		wantMore: map[Command]string{ForUp: ", or `embedded` for one within the process"}, secret: true,
-		readBy: map[Command]use{ForAPI: required, ForWorker: required, ForOperator: optional, ForUp: otherwise(embedded)},
+		readBy: map[Command]use{ForAPI: required, ForWorker: required, ForListener: required, ForOperator: optional, ForUp: otherwise(embedded)},
 		take:   func(v *values, c Command, text string) error { return redisURL(&v.RedisURL, c, text) },
 	},
 	{
@@ -93,7 +95,7 @@ var settings = []*setting{
 		name:   "METRICS_ADDR",
 		about:  "Where /metrics, /health and /ready are served.",
 		want:   wantAddr,
-		readBy: map[Command]use{ForWorker: otherwise(":9102")},
+		readBy: map[Command]use{ForWorker: otherwise(":9102"), ForListener: otherwise(":9103")},
 		take:   func(v *values, _ Command, text string) error { return address(&v.MetricsAddr, text) },
 	},
 	{
@@ -105,10 +107,10 @@ var settings = []*setting{
 	},
 	{
 		name: "SECRET_KEYS",
-		about: "The keys that seal bot tokens at rest; the first one seals, all of them open. `tgfleet keys generate` makes one. " +
+		about: "The keys that seal tokens and sessions at rest; the first one seals, all of them open. `tgfleet keys generate` makes one. " +
 			"A worker without them polls no bots; `tgfleet up` makes a key file when it is unset.",
 		want: "ID:BASE64, or several of them with commas between", secret: true,
-		readBy: map[Command]use{ForWorker: optional, ForOperator: optional, ForUp: optional},
+		readBy: map[Command]use{ForWorker: optional, ForListener: required, ForOperator: optional, ForUp: optional},
 		take:   func(v *values, _ Command, text string) error { return secretKeys(&v.SecretKeys, text) },
 	},
 	{
@@ -128,6 +130,40 @@ var settings = []*setting{
 		take: func(v *values, _ Command, text string) error { return webURL(&v.BotAPIURL, text) },
 	},
 	{
+		name:   "TELEGRAM_API_ID",
+		about:  "The id of the application as which accounts connect over MTProto, from https://my.telegram.org.",
+		want:   "a number, as my.telegram.org shows it under App api_id",
+		readBy: map[Command]use{ForListener: required, ForUp: optional},
+		take: func(v *values, _ Command, text string) error {
+			return number(&v.Telegram.APIID, text, 1, math.MaxInt32)
+		},
+	},
+	{
+		name:  "TELEGRAM_API_HASH",
+		about: "The secret that belongs to TELEGRAM_API_ID.",
+		want:  "32 hexadecimal digits, as my.telegram.org shows them under App api_hash", secret: true,
+		readBy: map[Command]use{ForListener: required, ForUp: optional},
+		take:   func(v *values, _ Command, text string) error { return apiHash(&v.Telegram.APIHash, text) },
+	},
+	{
+		name: "TELEGRAM_DC",
+		about: "An MTProto server that is not Telegram's, for trials: the number of its data centre and where it is. It needs " +
+			"TELEGRAM_DC_KEY.",
+		want:   "ID=HOST:PORT, for example 2=127.0.0.1:4430",
+		readBy: map[Command]use{ForListener: optional},
+		take:   func(v *values, _ Command, text string) error { return dataCentre(&v.Telegram, text) },
+	},
+	{
+		name:   "TELEGRAM_DC_KEY",
+		about:  "The file with the RSA public key of TELEGRAM_DC, in PEM.",
+		want:   "the path of a file",
+		readBy: map[Command]use{ForListener: optional},
+		take: func(v *values, _ Command, text string) error {
+			v.Telegram.DCKey = text
+			return nil
+		},
+	},
+	{
 		name: "WEBHOOK_ALLOWED_NETS",
 		about: "The addresses from which webhooks are taken; every address when it is unset. Telegram's are 149.154.160.0/20 and " +
 			"91.108.4.0/22, and may change.",
@@ -143,11 +179,13 @@ var settings = []*setting{
 		take:   func(v *values, _ Command, text string) error { return networks(&v.TrustedProxies, text) },
 	},
 	{
-		name:   "INGEST_QUEUES",
-		about:  "Over how many queues updates are spread; the same for every api and worker of a fleet.",
-		want:   "a number from 1 to 64",
-		readBy: map[Command]use{ForAPI: otherwise("2"), ForWorker: otherwise("2"), ForOperator: otherwise("2"), ForUp: otherwise("2")},
-		take:   func(v *values, _ Command, text string) error { return number(&v.IngestQueues, text, 1, 64) },
+		name:  "INGEST_QUEUES",
+		about: "Over how many queues updates are spread; the same for every api, listener and worker of a fleet.",
+		want:  "a number from 1 to 64",
+		readBy: map[Command]use{
+			ForAPI: otherwise("2"), ForWorker: otherwise("2"), ForListener: otherwise("2"), ForOperator: otherwise("2"), ForUp: otherwise("2"),
+		},
+		take: func(v *values, _ Command, text string) error { return number(&v.IngestQueues, text, 1, 64) },
 	},
 	{
 		name:   "WORKER_CONCURRENCY",
@@ -160,7 +198,7 @@ var settings = []*setting{
 		name:   "DRAIN_TIMEOUT",
 		about:  "How long a process may take to stop; give it less than whatever kills it afterwards.",
 		want:   "a duration from 1s to 10m",
-		readBy: map[Command]use{ForAPI: otherwise("25s"), ForWorker: otherwise("25s"), ForUp: otherwise("25s")},
+		readBy: map[Command]use{ForAPI: otherwise("25s"), ForWorker: otherwise("25s"), ForListener: otherwise("25s"), ForUp: otherwise("25s")},
 		take: func(v *values, _ Command, text string) error {
 			return duration(&v.DrainTimeout, text, time.Second, 10*time.Minute)
 		},
@@ -180,7 +218,7 @@ var settings = []*setting{
 		about: "The least level that is logged.",
 		want:  "debug, info, warn or error",
 		readBy: map[Command]use{
-			ForAPI: otherwise("info"), ForWorker: otherwise("info"), ForOperator: otherwise("info"), ForUp: otherwise("warn"),
+			ForAPI: otherwise("info"), ForWorker: otherwise("info"), ForListener: otherwise("info"), ForOperator: otherwise("info"), ForUp: otherwise("warn"),
 		},
 		take: func(v *values, _ Command, text string) error { return level(&v.LogLevel, text) },
 	},
@@ -189,7 +227,7 @@ var settings = []*setting{
 		about: "How log lines are written.",
 		want:  "json or text",
 		readBy: map[Command]use{
-			ForAPI: otherwise("json"), ForWorker: otherwise("json"), ForOperator: otherwise("text"), ForUp: otherwise("text"),
+			ForAPI: otherwise("json"), ForWorker: otherwise("json"), ForListener: otherwise("json"), ForOperator: otherwise("text"), ForUp: otherwise("text"),
 		},
 		take: func(v *values, _ Command, text string) error { return oneOf(&v.LogFormat, text, "json", "text") },
 	},

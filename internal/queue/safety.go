@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -210,4 +211,19 @@ func (s *safety) tell(about setting, before, now verdict) {
 	case before == unsafe:
 		s.log.Info("setting of redis is right now", "setting", about.name)
 	}
+}
+
+// ReplicationID returns what names the data that the Redis holds (in a cluster: that all masters hold): it changes when a replica takes
+// over, or a server begins anew. Source: https://redis.io/docs/latest/operate/oss_and_stack/management/replication/, replication ID.
+func (c *Client) ReplicationID(ctx context.Context) (string, error) {
+	masters, err := c.look(ctx)
+	if err != nil {
+		return "", fmt.Errorf("ask redis for its replication id: %w", err)
+	}
+	ids := make([]string, len(masters))
+	for i, master := range masters {
+		ids[i] = master["master_replid"]
+	}
+	slices.Sort(ids)
+	return strings.Join(ids, ","), nil
 }
