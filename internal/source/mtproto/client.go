@@ -1,0 +1,275 @@
+package mtproto
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/gotd/td/telegram"
+	"github.com/gotd/td/telegram/updates"
+	"github.com/gotd/td/tg"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tgfleet/tgfleet/internal/account"
+	"github.com/tgfleet/tgfleet/internal/fault"
+	"github.com/tgfleet/tgfleet/internal/obs"
+)
+
+const (
+	// touchedEvery is how often it is written down that updates come.
+	touchedEvery = 10 * time.Second
+	// rewindBy is how far the next client goes back when another Redis has taken over: what a failover can lose is bounded by seconds.
+	rewindBy = 10 * time.Minute
+)
+
+// client is one client of Telegram's for one connector, from connecting to its end.
+type client struct {
+	*holder
+	lease     account.Lease
+	connector *account.Connector
+	end       context.CancelCauseFunc
+
+	telegram    *telegram.Client
+	state       *state
+	intake      *intake
+	differences *differences
+	calls       *calls
+	// lastUpdate is when Telegram last pushed something, in Unix nanoseconds; handlers write it, the session's loop reads it.
+	lastUpdate atomic.Int64
+	// ready is how often the client has been connected.
+	ready atomic.Int64
+}
+
+// connect is the connector's client until ctx ends, and then returns nil, or until it can't go on, and then returns why. When it returns, no
+// socket is open any more.
+func (h *holder) connect(ctx context.Context, l account.Lease, connector *account.Connector) error {
+	if err := h.checkQueue(ctx, l); err != nil {
+		return err
+	}
+	within, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	keys, err := openKeyring(ctx, h, l, func() { end(errKeyForgotten) })
+	if err != nil {
+		return err
+	}
+	s, err := h.newClient(ctx, l, connector, end)
+	if err != nil {
+		return err
+	}
+	s.telegram = h.dial.client(s.options(keys), connector.Device, func(ctx context.Context) error { return h.keeper.Confirm(ctx, l) })
+	s.differences.api = s.telegram.API()
+	err = s.telegram.Run(within, s.follow)
+	if ctx.Err() != nil {
+		return nil
+	}
+	if cause := context.Cause(within); cause != nil {
+		return cause
+	}
+	return err
+}
+
+func (h *holder) newClient(
+	ctx context.Context, l account.Lease, connector *account.Connector, end context.CancelCauseFunc,
+) (*client, error) {
+	state, err := loadState(ctx, h, l, connector.AccountID)
+	if err != nil {
+		return nil, err
+	}
+	s := &client{holder: h, lease: l, connector: connector, end: end, state: state}
+	s.calls = &calls{metrics: h.metrics, until: map[string]time.Time{}}
+	wrapper := wrapper{source: connector.Source(), sealer: h.cfg.Sealer}
+	s.intake = &intake{
+		sink: h.cfg.Sink, wrapper: wrapper, log: h.log, metrics: h.metrics,
+		touched: func(at time.Time) { s.lastUpdate.Store(at.UnixNano()) },
+		arrived: make(chan arrival, arrivedMost), durable: make(chan tg.UpdatesClass, durableMost), gaps: newGaps(state),
+	}
+	s.differences = &differences{
+		sink: h.cfg.Sink, wrapper: wrapper, calls: s.calls, forbid: state.forbid, end: end, log: h.log, metrics: h.metrics,
+		pace: pacing{asked: map[int64]repeats{}},
+	}
+	return s, nil
+}
+
+func (s *client) options(keys *keyring) telegram.Options {
+	return telegram.Options{
+		SessionStorage: keys,
+		UpdateHandler:  s.intake,
+		Logger:         quiet(s.log),
+		OnSelfError: func(_ context.Context, err error) error {
+			if status, _ := verdictOf(err); status != account.Connected {
+				s.end(err)
+			}
+			return err
+		},
+		OnSelfSuccess: func(self *tg.User) {
+			if self.ID != s.connector.AccountID {
+				s.end(errOtherAccount)
+			}
+		},
+		OnConnectionState: s.connectionChanged,
+		OnDead: func(err error) {
+			s.metrics.dead.Inc()
+			s.log.Info("connection lost", "error", describe(err))
+		},
+	}
+}
+
+// connectionChanged is called by gotd and must not block.
+func (s *client) connectionChanged(to telegram.ConnectionState) {
+	if to != telegram.ConnectionStateReady {
+		return
+	}
+	// The first time the manager asks for everything by itself.
+	if s.ready.Add(1) > 1 {
+		s.metrics.reconnects.Inc()
+		s.intake.ask()
+		s.askChannels()
+	}
+}
+
+// askChannels lets the manager ask for every channel's difference: what a channel posted while nobody was connected is not pushed again.
+func (s *client) askChannels() {
+	_ = s.state.ForEachChannels(context.Background(), 0, func(_ context.Context, id int64, _ int) error {
+		s.intake.gaps.channel(id, gap{})
+		return nil
+	})
+}
+
+// follow takes the account's updates until ctx ends or something ends it. It is called once the client has connected.
+func (s *client) follow(ctx context.Context) error {
+	s.stateGauge().set(stateConnected)
+	defer s.stateGauge().set(stateFailing)
+	s.log.Info("client connected")
+	if !s.state.isKnown() {
+		if err := s.seed(ctx); err != nil {
+			return s.refused(err)
+		}
+	}
+	manager := updates.New(updates.Config{
+		// What the manager hands out was in the sink before.
+		Handler:                         telegram.UpdateHandlerFunc(func(context.Context, tg.UpdatesClass) error { return nil }),
+		Storage:                         s.state,
+		AccessHasher:                    s.state,
+		UserAccessHasher:                s.state,
+		Logger:                          quiet(s.log),
+		MaxChannelDifferenceConcurrency: channelDifferences,
+		// Both signals are in the sink already, as the update or the difference that gave them; the workers make holes of them.
+		OnTooLong:             func() {},
+		OnChannelTooLong:      func(id int64) { s.intake.gaps.channel(id, gap{}) },
+		OnChannelInaccessible: s.state.forbid,
+	})
+	s.intake.manage = manager.Handle
+	group, within := errgroup.WithContext(ctx)
+	// The state is kept until everything that moves it has ended.
+	kept, keeping := make(chan struct{}), context.WithoutCancel(ctx)
+	keeping, stopKeeping := context.WithCancel(keeping)
+	go func() {
+		defer close(kept)
+		s.state.keep(keeping, s.notStored)
+	}()
+	defer func() {
+		stopKeeping()
+		<-kept
+	}()
+	group.Go(func() error { return s.intake.bring(within) })
+	group.Go(func() error { return s.intake.feed(within) })
+	group.Go(func() error { return s.watch(within) })
+	group.Go(func() error { return s.tell(within) })
+	group.Go(func() error {
+		err := manager.Run(within, s.differences, s.connector.AccountID, updates.AuthOptions{IsBot: s.connector.Kind == account.BotAccount})
+		if err == nil {
+			err = errors.New("gotd's update manager ended")
+		}
+		return err
+	})
+	return s.refused(group.Wait())
+}
+
+func (s *client) stateGauge() *stateGauge { return s.holder.state }
+
+// refused ends the client for good when err is Telegram's refusal of the account, whatever gotd makes of it on the way.
+func (s *client) refused(err error) error {
+	if status, _ := verdictOf(err); status != account.Connected {
+		s.end(err)
+	}
+	return err
+}
+
+// notStored says that the state was not stored. With a lost lease the holder ends anyway; what was not stored is asked for again.
+func (s *client) notStored(err error) {
+	if fault.ClassOf(err) == fault.NotFound {
+		s.end(err)
+		return
+	}
+	s.log.Warn("state not stored, it is tried again", "error", err)
+}
+
+// tell writes down from time to time that updates come.
+func (s *client) tell(ctx context.Context) error {
+	tick := time.NewTicker(touchedEvery)
+	defer tick.Stop()
+	var told int64
+	var failing obs.Spell
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+		last := s.lastUpdate.Load()
+		if last == told {
+			continue
+		}
+		err := s.touch(ctx, time.Unix(0, last))
+		if err == nil {
+			told = last
+		}
+		if tell, _ := failing.Note(err != nil && ctx.Err() == nil); tell && err != nil {
+			s.log.Warn("last update's time not stored", "error", err)
+		}
+	}
+}
+
+func (s *client) touch(ctx context.Context, at time.Time) error {
+	ctx, cancel := context.WithTimeout(ctx, storeWithin)
+	defer cancel()
+	return s.cfg.Connectors.Touched(ctx, s.lease, s.id, at)
+}
+
+// checkQueue goes back to an earlier state when another Redis takes the updates than the one that has taken those before: it may lack the last
+// ones. Nothing is known of a Redis that does not answer; what goes to the spool meanwhile is in no Redis.
+func (h *holder) checkQueue(ctx context.Context, l account.Lease) error {
+	ctx, cancel := context.WithTimeout(ctx, storeWithin)
+	defer cancel()
+	now, err := h.cfg.Queue.ReplicationID(ctx)
+	if err != nil {
+		h.log.Info("not known which redis takes the updates", "error", err)
+		return nil
+	}
+	before, err := h.cfg.States.QueueID(ctx, h.id)
+	if err != nil || before == now {
+		return err
+	}
+	if before != "" {
+		if _, err := h.cfg.States.Rewind(ctx, l, h.id, rewindBy); err != nil {
+			return fmt.Errorf("go back to an earlier state: %w", err)
+		}
+		h.metrics.rewinds.Inc()
+		h.log.Warn("another redis has taken over, updates are asked for again", "of_the_last", rewindBy)
+	}
+	return h.cfg.States.SetQueueID(ctx, l, h.id, now)
+}
+
+// queueChanged tells whether another Redis takes the updates than when the client began.
+func (s *client) queueChanged(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, storeWithin)
+	defer cancel()
+	now, err := s.cfg.Queue.ReplicationID(ctx)
+	if err != nil {
+		return false
+	}
+	before, err := s.cfg.States.QueueID(ctx, s.id)
+	return err == nil && before != now
+}

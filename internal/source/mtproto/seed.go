@@ -1,0 +1,121 @@
+package mtproto
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/gotd/td/telegram/updates"
+	"github.com/gotd/td/tg"
+
+	"github.com/tgfleet/tgfleet/internal/account"
+)
+
+// dialogsTogether is how many dialogs are asked for at once: the most that Telegram gives
+// (https://core.telegram.org/method/messages.getDialogs).
+const dialogsTogether = 100
+
+// seed finds out where the account's sequences stand, before its updates are followed for the first time: the common one, and that of each
+// channel, from the account's dialogs. A channel without a place would begin with the first of its updates that comes through, and what
+// was lost before it would not be missed. A bot has no dialogs.
+func (s *client) seed(ctx context.Context) error {
+	state, err := s.differences.UpdatesGetState(ctx)
+	if err != nil {
+		return fmt.Errorf("ask where the updates stand: %w", err)
+	}
+	if s.connector.Kind == account.UserAccount {
+		if err := s.seedChannels(ctx); err != nil {
+			return err
+		}
+	}
+	// The common place is stored last: with it the seed counts as done.
+	return s.state.SetState(ctx, s.connector.AccountID, updates.State{Pts: state.Pts, Qts: state.Qts, Date: state.Date, Seq: state.Seq})
+}
+
+func (s *client) seedChannels(ctx context.Context) error {
+	request := &tg.MessagesGetDialogsRequest{OffsetPeer: &tg.InputPeerEmpty{}, Limit: dialogsTogether}
+	for seen := 0; ; {
+		var page tg.MessagesDialogsClass
+		err := s.calls.do(ctx, methodGetDialogs, func(ctx context.Context) (err error) {
+			page, err = s.telegram.API().MessagesGetDialogs(ctx, request)
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("ask for the dialogs: %w", err)
+		}
+		dialogs, whole := page.AsModified()
+		if !whole {
+			return nil
+		}
+		s.followAll(dialogs.GetDialogs(), dialogs.GetChats())
+		seen += len(dialogs.GetDialogs())
+		slice, more := page.(*tg.MessagesDialogsSlice)
+		if !more || len(slice.Dialogs) == 0 || seen >= slice.Count {
+			return nil
+		}
+		if !nextPage(request, slice) {
+			return nil
+		}
+	}
+}
+
+// followAll begins with the channels among dialogs where they stand.
+func (s *client) followAll(dialogs []tg.DialogClass, chats []tg.ChatClass) {
+	for _, d := range dialogs {
+		dialog, ok := d.(*tg.Dialog)
+		if !ok {
+			continue
+		}
+		peer, ok := dialog.Peer.(*tg.PeerChannel)
+		if !ok || dialog.Pts == 0 {
+			continue
+		}
+		s.state.follow(peer.ChannelID, dialog.Pts, accessHashOf(chats, peer.ChannelID))
+	}
+}
+
+// nextPage lets request ask for what comes behind page, and returns false when nothing can. Source:
+// https://core.telegram.org/api/offsets.
+func nextPage(request *tg.MessagesGetDialogsRequest, page *tg.MessagesDialogsSlice) bool {
+	last, ok := page.Dialogs[len(page.Dialogs)-1].(*tg.Dialog)
+	if !ok {
+		return false
+	}
+	peer := inputPeer(last.Peer, page.Chats, page.Users)
+	if peer == nil || last.TopMessage == request.OffsetID && request.OffsetDate != 0 {
+		return false
+	}
+	request.OffsetPeer, request.OffsetID, request.OffsetDate = peer, last.TopMessage, dateOf(page.Messages, last)
+	return true
+}
+
+func dateOf(messages []tg.MessageClass, of *tg.Dialog) int {
+	for _, m := range messages {
+		m, ok := m.AsNotEmpty()
+		if ok && m.GetID() == of.TopMessage && samePeer(m.GetPeerID(), of.Peer) {
+			return m.GetDate()
+		}
+	}
+	return int(time.Now().Unix())
+}
+
+func samePeer(a, b tg.PeerClass) bool { return a.String() == b.String() }
+
+// inputPeer returns peer as the account may name it to Telegram; nil when the access hash is not among users and chats.
+func inputPeer(peer tg.PeerClass, chats []tg.ChatClass, users []tg.UserClass) tg.InputPeerClass {
+	switch peer := peer.(type) {
+	case *tg.PeerChannel:
+		if hash := accessHashOf(chats, peer.ChannelID); hash != 0 {
+			return &tg.InputPeerChannel{ChannelID: peer.ChannelID, AccessHash: hash}
+		}
+	case *tg.PeerChat:
+		return &tg.InputPeerChat{ChatID: peer.ChatID}
+	case *tg.PeerUser:
+		for _, u := range users {
+			if user, ok := u.(*tg.User); ok && user.ID == peer.UserID && !user.Min {
+				return &tg.InputPeerUser{UserID: user.ID, AccessHash: user.AccessHash}
+			}
+		}
+	}
+	return nil
+}

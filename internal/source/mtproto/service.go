@@ -1,0 +1,110 @@
+package mtproto
+
+import (
+	"slices"
+
+	"github.com/gotd/td/tg"
+)
+
+// serviceUser is the account from which Telegram itself writes, login codes among other things. Source:
+// https://core.telegram.org/api/auth#we-are-authorized, where clients are told to look for codes in its messages.
+const serviceUser = 777000
+
+// fromService tells whether a message is of the chat with Telegram itself.
+func fromService(m tg.MessageClass) bool {
+	switch m := m.(type) {
+	case *tg.Message:
+		return isService(m.PeerID) || isService(m.FromID)
+	case *tg.MessageService:
+		return isService(m.PeerID) || isService(m.FromID)
+	default:
+		return false
+	}
+}
+
+func isService(peer tg.PeerClass) bool {
+	user, ok := peer.(*tg.PeerUser)
+	return ok && user.UserID == serviceUser
+}
+
+// isServiceUpdate tells whether an update shows what Telegram itself writes to the account.
+func isServiceUpdate(u tg.UpdateClass) bool {
+	switch u := u.(type) {
+	case *tg.UpdateNewMessage:
+		return fromService(u.Message)
+	case *tg.UpdateEditMessage:
+		return fromService(u.Message)
+	case *tg.UpdateServiceNotification, *tg.UpdateLoginToken:
+		return true
+	default:
+		return false
+	}
+}
+
+// withoutService returns the container without what Telegram itself writes, nil when nothing is left, and whether anything was taken out. It
+// leaves u as it is.
+func withoutService(u tg.UpdatesClass) (rest tg.UpdatesClass, taken bool) {
+	switch u := u.(type) {
+	case *tg.Updates:
+		kept, taken := withoutServiceUpdates(u.Updates)
+		if !taken {
+			return u, false
+		}
+		if len(kept) == 0 {
+			return nil, true
+		}
+		cut := *u
+		cut.Updates = kept
+		return &cut, true
+	case *tg.UpdatesCombined:
+		kept, taken := withoutServiceUpdates(u.Updates)
+		if !taken {
+			return u, false
+		}
+		if len(kept) == 0 {
+			return nil, true
+		}
+		cut := *u
+		cut.Updates = kept
+		return &cut, true
+	case *tg.UpdateShort:
+		if isServiceUpdate(u.Update) {
+			return nil, true
+		}
+	case *tg.UpdateShortMessage:
+		if u.UserID == serviceUser {
+			return nil, true
+		}
+	}
+	return u, false
+}
+
+func withoutServiceUpdates(updates []tg.UpdateClass) (kept []tg.UpdateClass, taken bool) {
+	if !slices.ContainsFunc(updates, isServiceUpdate) {
+		return updates, false
+	}
+	return slices.DeleteFunc(slices.Clone(updates), isServiceUpdate), true
+}
+
+// differenceWithoutService returns the difference without what Telegram itself writes, and whether anything was taken out. It leaves d as
+// it is.
+func differenceWithoutService(d tg.UpdatesDifferenceClass) (rest tg.UpdatesDifferenceClass, taken bool) {
+	cut := func(messages *[]tg.MessageClass, updates *[]tg.UpdateClass) bool {
+		kept, taken := withoutServiceUpdates(*updates)
+		*updates = kept
+		if slices.ContainsFunc(*messages, fromService) {
+			*messages, taken = slices.DeleteFunc(slices.Clone(*messages), fromService), true
+		}
+		return taken
+	}
+	switch d := d.(type) {
+	case *tg.UpdatesDifference:
+		c := *d
+		return &c, cut(&c.NewMessages, &c.OtherUpdates)
+	case *tg.UpdatesDifferenceSlice:
+		c := *d
+		return &c, cut(&c.NewMessages, &c.OtherUpdates)
+	default:
+		return d, false
+	}
+}

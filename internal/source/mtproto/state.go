@@ -1,0 +1,309 @@
+package mtproto
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/gotd/td/telegram/updates"
+
+	"github.com/tgfleet/tgfleet/internal/account"
+	"github.com/tgfleet/tgfleet/internal/content"
+)
+
+const (
+	// storeEvery is how often changes of the state are stored: what a killed listener asks Telegram for again.
+	storeEvery  = time.Second
+	storeWithin = 5 * time.Second
+	// checkpointEvery is how often a state is put aside that can be gone back to.
+	checkpointEvery = time.Minute
+	// usersMost bounds the access hashes of users that are remembered; the worker stores all of them.
+	usersMost = 4096
+)
+
+// state is how far one account's updates have been taken. It implements the storages of gotd's manager in memory, and is stored in
+// the background: a stored state that lags behind costs a difference at the next start, and one that ran ahead would
+// cost updates, which can't be, because the manager moves it only for what is durable.
+type state struct {
+	states    States
+	hashes    AccessHashes
+	lease     account.Lease
+	connector string
+	accountID int64
+
+	// mu guards what follows: the manager's goroutines and the one that stores use it.
+	mu       sync.Mutex
+	known    bool
+	common   account.UpdateState
+	channels map[int64]account.ChannelState
+	users    map[int64]int64
+	// commonChanged and changed are what is not stored yet.
+	commonChanged bool
+	changed       map[int64]bool
+}
+
+var (
+	_ updates.StateStorage        = (*state)(nil)
+	_ updates.ChannelAccessHasher = (*state)(nil)
+	_ updates.UserAccessHasher    = (*state)(nil)
+)
+
+// loadState loads what is stored of the connector.
+func loadState(ctx context.Context, h *holder, l account.Lease, accountID int64) (*state, error) {
+	ctx, cancel := context.WithTimeout(ctx, storeWithin)
+	defer cancel()
+	s := &state{
+		states: h.cfg.States, hashes: h.cfg.Hashes, lease: l, connector: h.id, accountID: accountID,
+		channels: map[int64]account.ChannelState{}, users: map[int64]int64{}, changed: map[int64]bool{},
+	}
+	var err error
+	if s.common, s.known, err = h.cfg.States.Load(ctx, h.id); err != nil {
+		return nil, err
+	}
+	channels, err := h.cfg.States.Channels(ctx, h.id)
+	if err != nil {
+		return nil, err
+	}
+	for _, channel := range channels {
+		s.channels[channel.ChannelID] = channel
+	}
+	return s, nil
+}
+
+// keep stores what changes until ctx ends, and once more then.
+func (s *state) keep(ctx context.Context, failed func(error)) {
+	stored, checkpoint := time.NewTicker(storeEvery), time.NewTicker(checkpointEvery)
+	defer stored.Stop()
+	defer checkpoint.Stop()
+	for {
+		var err error
+		select {
+		case <-ctx.Done():
+			if err := s.store(context.WithoutCancel(ctx)); err != nil {
+				failed(err)
+			}
+			return
+		case <-stored.C:
+			err = s.store(ctx)
+		case <-checkpoint.C:
+			err = s.checkpoint(ctx)
+		}
+		if err != nil && ctx.Err() == nil {
+			failed(err)
+		}
+	}
+}
+
+// store writes what changed since the last time. What can't be written stays for the next time.
+func (s *state) store(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, storeWithin)
+	defer cancel()
+	common, channels := s.take()
+	if common == nil && len(channels) == 0 {
+		return nil
+	}
+	err := s.states.Save(ctx, s.lease, s.connector, common, channels)
+	if err != nil {
+		s.giveBack(common != nil, channels)
+		return fmt.Errorf("store how far the updates were taken: %w", err)
+	}
+	return nil
+}
+
+func (s *state) take() (*account.UpdateState, []account.ChannelState) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var common *account.UpdateState
+	if s.commonChanged {
+		now := s.common
+		common = &now
+	}
+	channels := make([]account.ChannelState, 0, len(s.changed))
+	for id := range s.changed {
+		channels = append(channels, s.channels[id])
+	}
+	s.commonChanged = false
+	clear(s.changed)
+	return common, channels
+}
+
+func (s *state) giveBack(common bool, channels []account.ChannelState) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.commonChanged = s.commonChanged || common
+	for _, channel := range channels {
+		s.changed[channel.ChannelID] = true
+	}
+}
+
+func (s *state) checkpoint(ctx context.Context) error {
+	if err := s.store(ctx); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, storeWithin)
+	defer cancel()
+	return s.states.Checkpoint(ctx, s.lease, s.connector)
+}
+
+// pts returns how far the common updates were taken.
+func (s *state) pts() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.common.Pts
+}
+
+// isKnown tells whether the account has a state at all.
+func (s *state) isKnown() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.known
+}
+
+// follow begins with a channel behind pts. It changes nothing about a channel that is followed already.
+func (s *state) follow(channelID int64, pts int, accessHash int64) {
+	s.change(channelID, func(c *account.ChannelState, followed bool) {
+		if !followed {
+			c.Pts = pts
+		}
+		if accessHash != 0 {
+			c.AccessHash = accessHash
+		}
+	})
+}
+
+// forbid notes that Telegram refuses the channel to the account, which is not asked for any more until its updates come again.
+func (s *state) forbid(channelID int64) {
+	s.change(channelID, func(c *account.ChannelState, _ bool) { c.Inaccessible = time.Now() })
+}
+
+// change changes what is known of a channel; followed says whether its updates are followed already, which they are afterwards.
+func (s *state) change(channelID int64, change func(c *account.ChannelState, followed bool)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c, known := s.channels[channelID]
+	followed := known && c.Pts != 0 && c.Inaccessible.IsZero()
+	c.ChannelID, c.Inaccessible = channelID, time.Time{}
+	change(&c, followed)
+	s.channels[channelID] = c
+	s.changed[channelID] = true
+}
+
+func (s *state) changeCommon(change func(*account.UpdateState)) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change(&s.common)
+	s.known, s.commonChanged = true, true
+	return nil
+}
+
+// GetState implements updates.StateStorage, as do the methods below it.
+func (s *state) GetState(context.Context, int64) (updates.State, bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return updates.State(s.common), s.known, nil
+}
+
+func (s *state) SetState(_ context.Context, _ int64, to updates.State) error {
+	return s.changeCommon(func(c *account.UpdateState) { *c = account.UpdateState(to) })
+}
+
+func (s *state) SetPts(_ context.Context, _ int64, pts int) error {
+	return s.changeCommon(func(c *account.UpdateState) { c.Pts = pts })
+}
+
+func (s *state) SetQts(_ context.Context, _ int64, qts int) error {
+	return s.changeCommon(func(c *account.UpdateState) { c.Qts = qts })
+}
+
+func (s *state) SetDate(_ context.Context, _ int64, date int) error {
+	return s.changeCommon(func(c *account.UpdateState) { c.Date = date })
+}
+
+func (s *state) SetSeq(_ context.Context, _ int64, seq int) error {
+	return s.changeCommon(func(c *account.UpdateState) { c.Seq = seq })
+}
+
+func (s *state) SetDateSeq(_ context.Context, _ int64, date, seq int) error {
+	return s.changeCommon(func(c *account.UpdateState) { c.Date, c.Seq = date, seq })
+}
+
+func (s *state) GetChannelPts(_ context.Context, _, channelID int64) (int, bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c, known := s.channels[channelID]
+	return c.Pts, known && c.Pts != 0 && c.Inaccessible.IsZero(), nil
+}
+
+func (s *state) SetChannelPts(_ context.Context, _, channelID int64, pts int) error {
+	s.change(channelID, func(c *account.ChannelState, _ bool) { c.Pts = pts })
+	return nil
+}
+
+func (s *state) ForEachChannels(ctx context.Context, _ int64, f func(ctx context.Context, channelID int64, pts int) error) error {
+	s.mu.Lock()
+	channels := maps.Clone(s.channels)
+	s.mu.Unlock()
+	for id, c := range channels {
+		if c.Pts == 0 || !c.Inaccessible.IsZero() {
+			continue
+		}
+		if err := f(ctx, id, c.Pts); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// SetChannelAccessHash implements updates.ChannelAccessHasher, as does GetChannelAccessHash. A hash alone follows no channel.
+func (s *state) SetChannelAccessHash(_ context.Context, _, channelID, accessHash int64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.channels[channelID]
+	if c.AccessHash == accessHash {
+		return nil
+	}
+	c.ChannelID, c.AccessHash = channelID, accessHash
+	s.channels[channelID] = c
+	s.changed[channelID] = true
+	return nil
+}
+
+func (s *state) GetChannelAccessHash(_ context.Context, _, channelID int64) (int64, bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c, known := s.channels[channelID]
+	return c.AccessHash, known && c.AccessHash != 0, nil
+}
+
+// SetUserAccessHash implements updates.UserAccessHasher, as does GetUserAccessHash. Nothing is stored: the workers store what the
+// same updates tell of users.
+func (s *state) SetUserAccessHash(_ context.Context, _, userID, accessHash int64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, known := s.users[userID]; !known && len(s.users) >= usersMost {
+		for id := range s.users {
+			delete(s.users, id)
+			break
+		}
+	}
+	s.users[userID] = accessHash
+	return nil
+}
+
+func (s *state) GetUserAccessHash(ctx context.Context, _, userID int64) (int64, bool, error) {
+	s.mu.Lock()
+	hash, known := s.users[userID]
+	s.mu.Unlock()
+	if known {
+		return hash, true, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, storeWithin)
+	defer cancel()
+	hash, known, err := s.hashes.Find(ctx, s.accountID, content.ChatID(userID))
+	if err == nil && known {
+		err = s.SetUserAccessHash(ctx, s.accountID, userID, hash)
+	}
+	return hash, known, err
+}
