@@ -20,12 +20,14 @@ const (
 	Malformed = "malformed"
 	// UnknownFormat is an envelope in a format that no normaliser reads.
 	UnknownFormat = "unknown_format"
+	// UnknownLayer is an envelope in a TL layer that this version has no decoder for; a newer version may have one.
+	UnknownLayer = "unknown_layer"
 	// Panic is an update that made a normaliser panic: a defect of ours.
 	Panic = "panic"
 )
 
 // Classes are all of them. Nobody may change it.
-var Classes = []string{NotJSON, NotObject, TooDeep, NoUpdateID, Malformed, UnknownFormat, Panic}
+var Classes = []string{NotJSON, NotObject, TooDeep, NoUpdateID, Malformed, UnknownFormat, UnknownLayer, Panic}
 
 // Rejected says why an update can't be normalised, and never will be by this version: it is a fault.Permanent.
 // Neither it nor its text holds anything of what the update says: only field names, JSON paths, types, offsets and

@@ -14,6 +14,7 @@ import (
 	"github.com/tgfleet/tgfleet/internal/ingest"
 	"github.com/tgfleet/tgfleet/internal/normalise"
 	"github.com/tgfleet/tgfleet/internal/normalise/botapi"
+	"github.com/tgfleet/tgfleet/internal/normalise/mtproto"
 	"github.com/tgfleet/tgfleet/internal/store"
 )
 
@@ -209,7 +210,9 @@ func (r *replaying) turnPages(ctx context.Context) error {
 		reading, err := func() (store.Reading, error) {
 			turning, cancel := context.WithTimeout(context.WithoutCancel(ctx), replayWithin)
 			defer cancel()
-			return turn(turning, &r.replay, replayPage, readAgain(normalise.Set{ingest.BotAPIJSON: botapi.New()}))
+			return turn(turning, &r.replay, replayPage, readAgain(normalise.Set{
+				ingest.BotAPIJSON: botapi.New(), ingest.MTProtoTL: mtproto.New(), ingest.SealedTL: mtproto.NewSealed(),
+			}))
 		}()
 		if err != nil {
 			return err

@@ -17,6 +17,7 @@ import (
 	"github.com/tgfleet/tgfleet/internal/lifecycle"
 	"github.com/tgfleet/tgfleet/internal/normalise"
 	"github.com/tgfleet/tgfleet/internal/normalise/botapi"
+	"github.com/tgfleet/tgfleet/internal/normalise/mtproto"
 	"github.com/tgfleet/tgfleet/internal/obs"
 	"github.com/tgfleet/tgfleet/internal/queue"
 	"github.com/tgfleet/tgfleet/internal/seal"
@@ -78,8 +79,10 @@ type WorkConfig struct {
 // Work returns the services that settle what is queued and spooled, and keep house.
 func Work(p *process.Process, cfg WorkConfig) []lifecycle.Service {
 	settler := tasks.NewSettler(tasks.SettlerConfig{
-		Archive:    p.DB.Archive(),
-		Normaliser: normalise.Set{ingest.BotAPIJSON: botapi.New()},
+		Archive: p.DB.Archive(),
+		Normaliser: normalise.Set{
+			ingest.BotAPIJSON: botapi.New(), ingest.MTProtoTL: mtproto.New(), ingest.SealedTL: mtproto.NewSealed(),
+		},
 		Log:        p.Log,
 		Registerer: p.Registry,
 	})
