@@ -13,15 +13,17 @@ import (
 	"github.com/tgfleet/tgfleet/internal/normalise"
 )
 
-// largestRawBytes bounds what is decoded at all. Telegram's largest answers are far below it; the decoder's stack and memory are
-// bounded by a multiple of it, because rich text may be nested as deep as there are bytes and the decoder makes room for up to
-// 1023 elements of each vector before it has read one.
+// largestRawBytes bounds what is decoded at all: Telegram's largest answers are far below it. A vector's length asks for nothing by itself, because
+// the decoder makes room for 1023 elements at most before it has read one, and every element takes bytes.
 const largestRawBytes = 4 << 20
 
 // decode reads the TL object of env, and the request that it answers.
 func decode(env ingest.Envelope) (*container, *normalise.Rejected) {
 	if len(env.Raw) > largestRawBytes {
 		return nil, malformed("larger than " + strconv.Itoa(largestRawBytes) + " bytes")
+	}
+	if tooDeep(env.Raw) {
+		return nil, &normalise.Rejected{Class: normalise.TooDeep, Reason: "nested deeper than " + strconv.Itoa(deepest) + " levels"}
 	}
 	b := bin.Buffer{Buf: env.Raw}
 	id, err := b.PeekID()
