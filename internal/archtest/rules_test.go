@@ -118,6 +118,7 @@ var libraries = []library{
 	{"crypto/hpke", []string{"internal/seal"}},
 	{"github.com/klauspost/compress", []string{"internal/accept/batch"}},
 	{"github.com/spf13/cobra", []string{"cmd/tgfleet", "internal/app/..."}},
+	{"rsc.io/qr", []string{"internal/app/operator"}},
 	{"golang.org/x/term", []string{"cmd/tgfleet", "internal/app/..."}},
 
 	{"github.com/prometheus", []string{

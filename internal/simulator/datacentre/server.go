@@ -1,0 +1,249 @@
+// Package datacentre is a test MTProto server: a data centre of a Telegram that has only what a test put into it. It signs accounts
+// in, pushes updates with their places in the sequences, loses and reorders pushes on demand, answers differences and histories from one record of
+// what really happened, and hands that record out, so that what a client has can be held against it. It keeps the rules of
+// https://core.telegram.org/api/updates; what it does not know it refuses as Telegram does.
+//
+// It stands on gotd's tgtest, which has a data race of its own: a client that makes a key while others speak with the server. What tests that
+// runs without the race detector.
+package datacentre
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	mathrand "math/rand/v2"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/gotd/td/crypto"
+	"github.com/gotd/td/exchange"
+	"github.com/gotd/td/tgtest"
+	"github.com/gotd/td/transport"
+)
+
+// DC is the number of the data centre.
+const DC = 2
+
+// readWithin is longer than the minute between a client's pings.
+const readWithin = 5 * time.Minute
+
+// Config says how a server behaves. The zero Config is a server without faults.
+type Config struct {
+	// Seed makes the faults the same every time.
+	Seed uint64
+	// DifferenceMost and ChannelDifferenceMost are how many places back a difference reaches; further back it is too long. 0 has no limit.
+	DifferenceMost, ChannelDifferenceMost int
+}
+
+// Faults are what happens to pushes, as shares from 0 to 1.
+type Faults struct {
+	Lost, Reordered, Repeated float64
+}
+
+// Server is a data centre. Any number of goroutines may use it.
+type Server struct {
+	cfg Config
+	key *rsa.PrivateKey
+
+	// mu guards all that follows, and all accounts and chats.
+	mu      sync.Mutex
+	mtproto *tgtest.Server
+	addr    string
+	conns   *conns
+	// serving ends when the server stops.
+	serving  context.Context //nolint:containedctx // pushes have no caller whose context could end them
+	stop     context.CancelFunc
+	ended    chan struct{}
+	random   *mathrand.Rand
+	faults   Faults
+	accounts []*Account
+	chats    []*Chat
+	nextID   int64
+	clock    int
+	calls    map[string]int
+	floods   map[string]time.Duration
+	// byKey is who has signed in with a key.
+	byKey   map[keyID]*Account
+	logins  logins
+	refused map[keyID]string
+	use     map[keyID]keyUse
+	overlap int
+}
+
+type keyID = [8]byte
+
+// New returns a server that does not serve yet.
+func New(cfg Config) (*Server, error) {
+	key, err := rsa.GenerateKey(rand.Reader, crypto.RSAKeyBits)
+	if err != nil {
+		return nil, fmt.Errorf("make the server's key: %w", err)
+	}
+	s := &Server{
+		cfg: cfg, key: key, random: mathrand.New(mathrand.NewPCG(cfg.Seed, 0)), nextID: 1000,
+		calls: map[string]int{}, floods: map[string]time.Duration{}, byKey: map[keyID]*Account{}, logins: newLogins(),
+		refused: map[keyID]string{}, use: map[keyID]keyUse{},
+	}
+	s.mtproto = s.newMTProto()
+	return s, nil
+}
+
+func (s *Server) newMTProto() *tgtest.Server {
+	handler := tgtest.HandlerFunc(s.handle)
+	return tgtest.NewServer(exchange.PrivateKey{RSA: s.key}, tgtest.UnpackInvoke(handler), tgtest.ServerOptions{
+		DC: DC, ReadTimeout: readWithin, Codec: transport.Intermediate.Codec,
+	})
+}
+
+// Start serves at a port of its own on 127.0.0.1, or, after a Stop, at the one that it had, until Stop. The end of ctx does not end it.
+func (s *Server) Start(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	addr := s.addr
+	if addr == "" {
+		addr = "127.0.0.1:0"
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp4", addr)
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	s.addr = listener.Addr().String()
+	s.conns = &conns{Listener: listener, open: map[*known]bool{}}
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
+	s.serving, s.stop, s.ended = serving, stop, make(chan struct{})
+	go func(mtproto *tgtest.Server, conns *conns, ended chan struct{}) {
+		defer close(ended)
+		_ = mtproto.Serve(serving, transport.ListenCodec(nil, conns))
+	}(s.mtproto, s.conns, s.ended)
+	return nil
+}
+
+// Stop closes every connection and returns when nothing is served any more. What the server knows stays, its clients' keys too.
+func (s *Server) Stop() {
+	s.mu.Lock()
+	stop, conns, ended := s.stop, s.conns, s.ended
+	s.stop = nil
+	s.mu.Unlock()
+	if stop == nil {
+		return
+	}
+	stop()
+	conns.closeAll()
+	<-ended
+}
+
+// ForgetKeys stops the server and lets it forget all keys of its clients, as Telegram does after a long time.
+func (s *Server) ForgetKeys() {
+	s.Stop()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mtproto = s.newMTProto()
+	clear(s.byKey)
+}
+
+// Addr returns where the server serves, as HOST:PORT.
+func (s *Server) Addr() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.addr
+}
+
+// PublicKey returns the server's public key as clients want it, in PEM.
+func (s *Server) PublicKey() []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "RSA PUBLIC KEY", Bytes: x509.MarshalPKCS1PublicKey(&s.key.PublicKey)})
+}
+
+// SetFaults sets what happens to pushes from now on.
+func (s *Server) SetFaults(f Faults) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.faults = f
+}
+
+// Flood lets the next call of method fail with a flood wait of d, once. Methods are called by their names in TL.
+func (s *Server) Flood(method string, d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.floods[method] = d
+}
+
+// Calls returns how often method was called, by its name in TL.
+func (s *Server) Calls(method string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.calls[method]
+}
+
+// Overlaps returns how often two clients with the same key were seen to speak in turns: Telegram ends such a session.
+func (s *Server) Overlaps() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.overlap
+}
+
+// Kick closes all connections; the clients may come back.
+func (s *Server) Kick() {
+	s.mu.Lock()
+	conns := s.conns
+	s.mu.Unlock()
+	conns.kick()
+}
+
+// conns is a listener that knows its connections: tgtest leaves them open when it ends.
+type conns struct {
+	net.Listener
+
+	mu     sync.Mutex
+	open   map[*known]bool
+	closed bool
+}
+
+// Accept implements net.Listener.
+func (c *conns) Accept() (net.Conn, error) {
+	conn, err := c.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return nil, errors.Join(net.ErrClosed, conn.Close())
+	}
+	known := &known{Conn: conn, of: c}
+	c.open[known] = true
+	return known, nil
+}
+
+func (c *conns) kick() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for conn := range c.open {
+		_ = conn.Conn.Close()
+	}
+	clear(c.open)
+}
+
+func (c *conns) closeAll() {
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
+	c.kick()
+}
+
+// known is a connection that its listener knows until it is closed.
+type known struct {
+	net.Conn
+	of *conns
+}
+
+// Close implements net.Conn.
+func (k *known) Close() error {
+	k.of.mu.Lock()
+	delete(k.of.open, k)
+	k.of.mu.Unlock()
+	return k.Conn.Close()
+}
