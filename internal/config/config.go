@@ -78,7 +78,6 @@ type Worker struct {
 
 // Telegram says as which application accounts connect over MTProto, and where.
 type Telegram struct {
-	// APIID is 0 where no application is named.
 	APIID   int
 	APIHash seal.Secret
 	// DC, DCAddr and DCKey, the path of its public key, name a server that is not Telegram's; DCAddr is empty for Telegram's own.
@@ -114,11 +113,9 @@ type Up struct {
 	Log
 	Queue
 	Webhook
-	DatabaseURL      seal.Secret
-	SecretKeys       seal.Secret
-	TelegramBotToken seal.Secret
-	// Telegram names no application where accounts are not to be connected.
-	Telegram          Telegram
+	DatabaseURL       seal.Secret
+	SecretKeys        seal.Secret
+	TelegramBotToken  seal.Secret
 	BotAPIURL         string
 	WorkerConcurrency int
 	DrainTimeout      time.Duration
@@ -180,15 +177,12 @@ func LoadOperator(lookup func(string) (string, bool), needs ...string) (Operator
 // LoadUp reads the settings of `tgfleet up` through lookup, which works like os.LookupEnv.
 func LoadUp(lookup func(string) (string, bool)) (Up, error) {
 	v, err := load(ForUp, lookup)
-	if err == nil && (v.Telegram.APIID == 0) != (v.Telegram.APIHash == "") {
-		err = errors.New("TELEGRAM_API_ID and TELEGRAM_API_HASH belong together: set both, or neither to connect no accounts")
-	}
 	if err != nil {
 		return Up{}, err
 	}
 	return Up{
 		Log: v.Log, Queue: v.Queue, Webhook: v.Webhook, DatabaseURL: v.DatabaseURL, SecretKeys: v.SecretKeys,
-		TelegramBotToken: v.TelegramBotToken, Telegram: v.Telegram, BotAPIURL: v.BotAPIURL,
+		TelegramBotToken: v.TelegramBotToken, BotAPIURL: v.BotAPIURL,
 		WorkerConcurrency: v.WorkerConcurrency, DrainTimeout: v.DrainTimeout, LedgerRetention: v.LedgerRetention,
 	}, nil
 }

@@ -31,6 +31,8 @@ func full() env {
 	return env{
 		"DATABASE_URL": "postgres://u:pw@db:5432/tgfleet", "REDIS_URL": "redis://:pw@redis:6379/3", "HTTP_ADDR": "127.0.0.1:80",
 		"METRICS_ADDR": "[::1]:81", "PUBLIC_URL": "https://bots.example.org/x/", "SECRET_KEYS": keys, "TELEGRAM_BOT_TOKEN": token,
+		"TELEGRAM_API_ID": "94575", "TELEGRAM_API_HASH": "0123456789abcdef0123456789abcdef",
+		"TELEGRAM_DC": "2=127.0.0.1:4430", "TELEGRAM_DC_KEY": "dc.pem",
 		"BOT_API_URL": "http://127.0.0.1:8081/", "WEBHOOK_ALLOWED_NETS": "149.154.160.0/20, 91.108.4.0/22,192.0.2.1",
 		"TRUSTED_PROXIES": "fd00::/8", "INGEST_QUEUES": "4", "WORKER_CONCURRENCY": "32", "DRAIN_TIMEOUT": "1m30s",
 		"LEDGER_RETENTION": "90d", "LOG_LEVEL": "WARN", "LOG_FORMAT": "text",
@@ -54,7 +56,9 @@ func TestEverySettingReachesItsField(t *testing.T) {
 	require.NoError(t, err)
 	up, err := config.LoadUp(withJSON().lookup)
 	require.NoError(t, err)
-	for _, loaded := range []any{api, worker, operator, up} {
+	listener, err := config.LoadListener(full().lookup)
+	require.NoError(t, err)
+	for _, loaded := range []any{api, worker, listener, operator, up} {
 		requireFull(t, reflect.ValueOf(loaded), reflect.TypeOf(loaded).String())
 	}
 
@@ -67,6 +71,9 @@ func TestEverySettingReachesItsField(t *testing.T) {
 	require.Equal(t, []netip.Prefix{
 		netip.MustParsePrefix("149.154.160.0/20"), netip.MustParsePrefix("91.108.4.0/22"), netip.MustParsePrefix("192.0.2.1/32"),
 	}, api.WebhookAllowedNets)
+	require.Equal(t, config.Telegram{
+		APIID: 94575, APIHash: "0123456789abcdef0123456789abcdef", DC: 2, DCAddr: "127.0.0.1:4430", DCKey: "dc.pem",
+	}, listener.Telegram)
 	require.Equal(t, 4, api.IngestQueues)
 	require.Equal(t, 32, worker.WorkerConcurrency)
 	require.Equal(t, 90*time.Second, api.DrainTimeout)
@@ -74,7 +81,7 @@ func TestEverySettingReachesItsField(t *testing.T) {
 	require.Equal(t, slog.LevelWarn, api.LogLevel)
 	require.Equal(t, "text", api.LogFormat)
 	require.Equal(t, "json", up.LogFormat)
-	require.NotContains(t, fmt.Sprintf("%+v %+v %+v %+v", api, worker, operator, up), "pw@")
+	require.NotContains(t, fmt.Sprintf("%+v %+v %+v %+v %+v", api, worker, listener, operator, up), "pw@")
 }
 
 // requireFull finds a field that a loader forgot.
@@ -109,6 +116,21 @@ func TestDefaults(t *testing.T) {
 	operator, err := config.LoadOperator(env{"DATABASE_URL": "sqlite:x.db"}.lookup)
 	require.NoError(t, err)
 	require.Empty(t, operator.SecretKeys)
+}
+
+func TestAnotherDataCentreNeedsItsKey(t *testing.T) {
+	t.Parallel()
+	for _, missing := range []string{"TELEGRAM_DC", "TELEGRAM_DC_KEY"} {
+		e := full()
+		delete(e, missing)
+		_, err := config.LoadListener(e.lookup)
+		require.ErrorContains(t, err, "TELEGRAM_DC and TELEGRAM_DC_KEY belong together")
+	}
+	e := full()
+	e["TELEGRAM_API_HASH"], e["TELEGRAM_DC"] = "hunter2", "127.0.0.1:4430"
+	_, err := config.LoadListener(e.lookup)
+	require.ErrorContains(t, err, "TELEGRAM_API_HASH is wrong (its value is not shown): want 32 hexadecimal digits")
+	require.ErrorContains(t, err, `TELEGRAM_DC is "127.0.0.1:4430": want ID=HOST:PORT`)
 }
 
 func TestEveryMistakeIsReportedAtOnce(t *testing.T) {

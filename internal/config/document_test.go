@@ -23,12 +23,12 @@ finds mistakes reports all of them at once and starts nothing. "tgfleet" stands 
 ` + "`tgfleet up`" + `. This page is written by a test from the table in ` + "`internal/config`" + `; each command shows its own part
 with ` + "`--help`" + `.
 
-| Variable | api | worker-content | tgfleet | tgfleet up | What it is | What is right |
-|---|---|---|---|---|---|---|
+| Variable | api | worker-content | mtproto-listener | tgfleet | tgfleet up | What it is | What is right |
+|---|---|---|---|---|---|---|---|
 `)
 	for _, s := range settings {
 		cells := []string{"`" + s.name + "`"}
-		for _, command := range []Command{ForAPI, ForWorker, ForOperator, ForUp} {
+		for _, command := range []Command{ForAPI, ForWorker, ForListener, ForOperator, ForUp} {
 			u, reads := s.readBy[command]
 			switch {
 			case !reads:
@@ -62,7 +62,7 @@ func TestDocumentEqualsTheTable(t *testing.T) {
 
 func TestUsageShowsWhatTheCommandReads(t *testing.T) {
 	t.Parallel()
-	for _, command := range []Command{ForAPI, ForWorker, ForOperator, ForUp} {
+	for _, command := range []Command{ForAPI, ForWorker, ForListener, ForOperator, ForUp} {
 		usage := Usage(command)
 		for _, s := range settings {
 			u, reads := s.readBy[command]

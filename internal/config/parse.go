@@ -79,7 +79,7 @@ func dataCentre(into *Telegram, text string) error {
 	if !found {
 		return errWrong
 	}
-	if err := number(&into.DC, id, 1, math.MaxInt16); err != nil {
+	if err := positive(&into.DC, id, math.MaxInt16); err != nil {
 		return err
 	}
 	return address(&into.DCAddr, addr)
@@ -124,10 +124,11 @@ func networks(into *[]netip.Prefix, text string) error {
 	return nil
 }
 
-func number(into *int, text string, least, most int) error {
+// positive reads a number from 1 to most.
+func positive(into *int, text string, most int) error {
 	n, err := strconv.Atoi(text)
 	*into = n
-	return wrongUnless(err == nil && n >= least && n <= most)
+	return wrongUnless(err == nil && n >= 1 && n <= most)
 }
 
 func duration(into *time.Duration, text string, least, most time.Duration) error {

@@ -133,16 +133,16 @@ var settings = []*setting{
 		name:   "TELEGRAM_API_ID",
 		about:  "The id of the application as which accounts connect over MTProto, from https://my.telegram.org.",
 		want:   "a number, as my.telegram.org shows it under App api_id",
-		readBy: map[Command]use{ForListener: required, ForUp: optional},
+		readBy: map[Command]use{ForListener: required},
 		take: func(v *values, _ Command, text string) error {
-			return number(&v.Telegram.APIID, text, 1, math.MaxInt32)
+			return positive(&v.Telegram.APIID, text, math.MaxInt32)
 		},
 	},
 	{
 		name:  "TELEGRAM_API_HASH",
 		about: "The secret that belongs to TELEGRAM_API_ID.",
 		want:  "32 hexadecimal digits, as my.telegram.org shows them under App api_hash", secret: true,
-		readBy: map[Command]use{ForListener: required, ForUp: optional},
+		readBy: map[Command]use{ForListener: required},
 		take:   func(v *values, _ Command, text string) error { return apiHash(&v.Telegram.APIHash, text) },
 	},
 	{
@@ -185,14 +185,14 @@ var settings = []*setting{
 		readBy: map[Command]use{
 			ForAPI: otherwise("2"), ForWorker: otherwise("2"), ForListener: otherwise("2"), ForOperator: otherwise("2"), ForUp: otherwise("2"),
 		},
-		take: func(v *values, _ Command, text string) error { return number(&v.IngestQueues, text, 1, 64) },
+		take: func(v *values, _ Command, text string) error { return positive(&v.IngestQueues, text, 64) },
 	},
 	{
 		name:   "WORKER_CONCURRENCY",
 		about:  "How many tasks a worker has in hand at once.",
 		want:   "a number from 1 to 1024",
 		readBy: map[Command]use{ForWorker: otherwise("16"), ForUp: otherwise("16")},
-		take:   func(v *values, _ Command, text string) error { return number(&v.WorkerConcurrency, text, 1, 1024) },
+		take:   func(v *values, _ Command, text string) error { return positive(&v.WorkerConcurrency, text, 1024) },
 	},
 	{
 		name:   "DRAIN_TIMEOUT",
