@@ -75,6 +75,13 @@ type Session struct {
 	Sealed string
 }
 
+// Identity is the account that somebody has signed in to, with the session of that version.
+type Identity struct {
+	AccountID      int64
+	Username       string
+	SessionVersion int64
+}
+
 // UpdateState is how far a source has told its common updates (https://core.telegram.org/api/updates#message-related-event-sequences).
 type UpdateState struct {
 	Pts, Qts, Date, Seq int

@@ -88,10 +88,10 @@ func (k *Keeper) Hold(ctx context.Context, held Held, work func(ctx context.Cont
 	if err := k.release(ctx, held.Lease); err != nil {
 		k.log.Warn("lease not given back, it ends by itself", "lease_epoch", held.Epoch, "error", err)
 	}
-	if ctx.Err() != nil {
-		return nil
+	if ctx.Err() == nil {
+		return lost
 	}
-	return lost
+	return nil
 }
 
 // Confirm asks whether lease is still held, and returns a fault.NotFound error when it is not. It renews the lease on the way.

@@ -167,33 +167,31 @@ func (c *Connectors) SetStatus(
 	return nil
 }
 
-// SignedIn writes down that a connector is an account of Telegram's, by the session of that version, and is to be connected. It is a
+// SignedIn writes down which account of Telegram's a connector is, and that it is to be connected. It is a
 // fault.Permanent error when the connector was another account before, or another connector is that account.
-func (c *Connectors) SignedIn(
-	ctx context.Context, lease account.Lease, id string, accountID int64, username string, sessionVersion int64,
-) error {
+func (c *Connectors) SignedIn(ctx context.Context, lease account.Lease, id string, as account.Identity) error {
 	err := c.db.write(ctx, func(tx *gorm.DB) error {
 		if err := fence(tx, lease); err != nil {
 			return err
 		}
 		var there []connectorRow
-		if err := tx.Where("account_id = ? OR id = ?", accountID, id).Find(&there).Error; err != nil {
+		if err := tx.Where("account_id = ? OR id = ?", as.AccountID, id).Find(&there).Error; err != nil {
 			return err
 		}
 		for i := range there {
 			if there[i].ID != id {
 				return fault.As(fault.Permanent, fmt.Errorf("connector %s is that account already", there[i].ID))
 			}
-			if before := there[i].AccountID; before != nil && *before != accountID {
+			if before := there[i].AccountID; before != nil && *before != as.AccountID {
 				return fault.As(fault.Permanent, errors.New("it was another account before"))
 			}
 		}
-		authorised := tx.Model(&sessionRow{}).Where("connector_id = ? AND version = ?", id, sessionVersion).Update("authorised", true)
+		authorised := tx.Model(&sessionRow{}).Where("connector_id = ? AND version = ?", id, as.SessionVersion).Update("authorised", true)
 		if err := changedOne(authorised); err != nil {
 			return err
 		}
 		return changedOne(tx.Model(&connectorRow{}).Where("id = ?", id).Updates(map[string]any{
-			"status": account.Connected, "last_error": "", "account_id": accountID, "username": username,
+			"status": account.Connected, "last_error": "", "account_id": as.AccountID, "username": as.Username,
 		}))
 	})
 	if err != nil {

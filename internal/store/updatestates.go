@@ -28,13 +28,13 @@ func (db *DB) UpdateStates() *UpdateStates { return &UpdateStates{db: db} }
 
 // stateRow is a place in a sequence as the table has it: that of the common updates when ChannelID is 0.
 type stateRow struct {
-	ConnectorID    string `gorm:"primaryKey" json:"-"`
-	ChannelID      int64  `gorm:"primaryKey;autoIncrement:false"`
-	Pts            int
-	Qts            int     `json:",omitempty"`
-	Date           int     `json:",omitempty"`
-	Seq            int     `json:",omitempty"`
-	AccessHash     int64   `json:",omitempty"`
+	ConnectorID    string  `gorm:"primaryKey" json:"-"`
+	ChannelID      int64   `gorm:"primaryKey;autoIncrement:false" json:"channel_id"`
+	Pts            int     `json:"pts"`
+	Qts            int     `json:"qts,omitempty"`
+	Date           int     `json:"date,omitempty"`
+	Seq            int     `json:"seq,omitempty"`
+	AccessHash     int64   `json:"access_hash,omitempty"`
 	InaccessibleAt instant `json:"-"`
 }
 

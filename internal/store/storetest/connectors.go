@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -96,7 +97,9 @@ func writes(t *testing.T, db *store.DB, id string, attempt int64) map[string]fun
 			_, err := db.Sessions().Save(ctx, l, id, account.Session{Authorised: true, Sealed: "new"}, 0)
 			return err
 		},
-		"signed in": func(l account.Lease) error { return db.Connectors().SignedIn(ctx, l, id, 7, "u", 1) },
+		"signed in": func(l account.Lease) error {
+			return db.Connectors().SignedIn(ctx, l, id, account.Identity{AccountID: 7, Username: "u", SessionVersion: 1})
+		},
 		"state": func(l account.Lease) error {
 			return db.UpdateStates().Save(ctx, l, id, &account.UpdateState{Pts: 99}, []account.ChannelState{{ChannelID: 1, Pts: 99}})
 		},
@@ -156,14 +159,14 @@ func connectorIsOneAccount(t *testing.T, db *store.DB) {
 		account.Connector
 		account.Lease
 	}{{one, oneLease}, {two, twoLease}} {
-		_, err := db.Sessions().Save(t.Context(), c.Lease, c.Connector.ID, account.Session{Sealed: "s"}, 0)
+		_, err := db.Sessions().Save(t.Context(), c.Lease, c.ID, account.Session{Sealed: "s"}, 0)
 		require.NoError(t, err)
 	}
-	require.NoError(t, db.Connectors().SignedIn(t.Context(), oneLease, one.ID, 7, "u", 1))
+	require.NoError(t, db.Connectors().SignedIn(t.Context(), oneLease, one.ID, account.Identity{AccountID: 7, Username: "u", SessionVersion: 1}))
 	require.Equal(t, int64(7), find(t, db, "one").AccountID)
 	require.Equal(t, account.Connected, find(t, db, "one").Status)
-	requireClass(t, fault.Permanent, db.Connectors().SignedIn(t.Context(), twoLease, two.ID, 7, "u", 1))
-	requireClass(t, fault.Permanent, db.Connectors().SignedIn(t.Context(), oneLease, one.ID, 8, "v", 1))
+	requireClass(t, fault.Permanent, db.Connectors().SignedIn(t.Context(), twoLease, two.ID, account.Identity{AccountID: 7, Username: "u", SessionVersion: 1}))
+	requireClass(t, fault.Permanent, db.Connectors().SignedIn(t.Context(), oneLease, one.ID, account.Identity{AccountID: 8, Username: "v", SessionVersion: 1}))
 	require.Zero(t, find(t, db, "two").AccountID)
 	require.Equal(t, "u", find(t, db, "one").Username)
 }
@@ -173,7 +176,7 @@ func connectorStaysDisabled(t *testing.T, db *store.DB) {
 	requireClass(t, fault.Permanent, db.Connectors().Enable(t.Context(), c.ID))
 	_, err := db.Sessions().Save(t.Context(), lease, c.ID, account.Session{Sealed: "s"}, 0)
 	require.NoError(t, err)
-	require.NoError(t, db.Connectors().SignedIn(t.Context(), lease, c.ID, 7, "u", 1))
+	require.NoError(t, db.Connectors().SignedIn(t.Context(), lease, c.ID, account.Identity{AccountID: 7, Username: "u", SessionVersion: 1}))
 	require.NoError(t, db.Connectors().Disable(t.Context(), c.ID))
 	require.NoError(t, db.Connectors().SetStatus(t.Context(), lease, c.ID, account.NeedsLogin, "AUTH_KEY_UNREGISTERED"))
 	require.Equal(t, account.Disabled, find(t, db, c.ID).Status)
@@ -210,9 +213,9 @@ func connectorIsRemoved(t *testing.T, db *store.DB) {
 	require.False(t, found)
 }
 
-func save(t *testing.T, db *store.DB, lease account.Lease, id string, s account.Session, attempt int64) int64 {
+func save(t *testing.T, db *store.DB, lease account.Lease, s account.Session, attempt int64) int64 {
 	t.Helper()
-	version, err := db.Sessions().Save(t.Context(), lease, id, s, attempt)
+	version, err := db.Sessions().Save(t.Context(), lease, strings.TrimPrefix(lease.Name, "connector:"), s, attempt)
 	require.NoError(t, err)
 	return version
 }
@@ -227,26 +230,26 @@ func load(t *testing.T, db *store.DB, id string) account.Session {
 
 func sessionIsKept(t *testing.T, db *store.DB) {
 	c, lease := held(t, db, "desk")
-	save(t, db, lease, c.ID, account.Session{Authorised: true, Sealed: "good"}, 0)
+	save(t, db, lease, account.Session{Authorised: true, Sealed: "good"}, 0)
 	_, err := db.Sessions().Save(t.Context(), lease, c.ID, account.Session{Sealed: "made anew"}, 0)
 	requireClass(t, fault.Permanent, err)
 	require.Equal(t, "good", load(t, db, c.ID).Sealed)
-	save(t, db, lease, c.ID, account.Session{Authorised: true, Sealed: "better"}, 0)
+	save(t, db, lease, account.Session{Authorised: true, Sealed: "better"}, 0)
 	require.Equal(t, "better", load(t, db, c.ID).Sealed)
 }
 
 func sessionOfSignIn(t *testing.T, db *store.DB) {
 	c, lease := held(t, db, "desk")
-	save(t, db, lease, c.ID, account.Session{Authorised: true, Sealed: "good"}, 0)
+	save(t, db, lease, account.Session{Authorised: true, Sealed: "good"}, 0)
 	begun, err := db.SignIns().Begin(t.Context(), account.SignIn{ConnectorID: c.ID, Method: account.ByQR, Step: account.Begun})
 	require.NoError(t, err)
-	version := save(t, db, lease, c.ID, account.Session{Sealed: "pending"}, begun.Attempt)
+	version := save(t, db, lease, account.Session{Sealed: "pending"}, begun.Attempt)
 	require.Equal(t, "good", load(t, db, c.ID).Sealed)
 	pending, found, err := db.Sessions().LoadPending(t.Context(), c.ID, begun.Attempt)
 	require.NoError(t, err)
 	require.True(t, found)
 	require.Equal(t, account.Session{Version: version, Sealed: "pending"}, pending)
-	require.NoError(t, db.Connectors().SignedIn(t.Context(), lease, c.ID, 7, "u", version))
+	require.NoError(t, db.Connectors().SignedIn(t.Context(), lease, c.ID, account.Identity{AccountID: 7, Username: "u", SessionVersion: version}))
 	require.Equal(t, "pending", load(t, db, c.ID).Sealed)
 	require.NoError(t, db.SignIns().Cancel(t.Context(), c.ID, begun.Attempt))
 	_, err = db.Sessions().Save(t.Context(), lease, c.ID, account.Session{Sealed: "late"}, begun.Attempt)
@@ -255,13 +258,13 @@ func sessionOfSignIn(t *testing.T, db *store.DB) {
 
 func sessionsAreTrimmed(t *testing.T, db *store.DB) {
 	c, lease := held(t, db, "desk")
-	save(t, db, lease, c.ID, account.Session{Authorised: true, Sealed: "first"}, 0)
-	save(t, db, lease, c.ID, account.Session{Authorised: true, Sealed: "good"}, 0)
+	save(t, db, lease, account.Session{Authorised: true, Sealed: "first"}, 0)
+	save(t, db, lease, account.Session{Authorised: true, Sealed: "good"}, 0)
 	var last int64
 	for range 20 {
 		begun, err := db.SignIns().Begin(t.Context(), account.SignIn{ConnectorID: c.ID, Method: account.ByQR, Step: account.Begun})
 		require.NoError(t, err)
-		version := save(t, db, lease, c.ID, account.Session{Sealed: "pending"}, begun.Attempt)
+		version := save(t, db, lease, account.Session{Sealed: "pending"}, begun.Attempt)
 		require.Greater(t, version, last)
 		last = version
 		if version > 10 {
@@ -343,8 +346,8 @@ func signInIsAlone(t *testing.T, db *store.DB) {
 	begun := begin(t, db, c.ID)
 	_, err := db.SignIns().Begin(t.Context(), begun)
 	requireClass(t, fault.Permanent, err)
-	version := save(t, db, lease, c.ID, account.Session{Sealed: "s"}, begun.Attempt)
-	require.NoError(t, db.Connectors().SignedIn(t.Context(), lease, c.ID, 7, "u", version))
+	version := save(t, db, lease, account.Session{Sealed: "s"}, begun.Attempt)
+	require.NoError(t, db.Connectors().SignedIn(t.Context(), lease, c.ID, account.Identity{AccountID: 7, Username: "u", SessionVersion: version}))
 	require.NoError(t, db.SignIns().Cancel(t.Context(), c.ID, begun.Attempt))
 	_, err = db.SignIns().Begin(t.Context(), begun)
 	requireClass(t, fault.Permanent, err)
