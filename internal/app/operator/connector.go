@@ -98,7 +98,7 @@ func connectorList(env Env) *cobra.Command {
 	cmd := addJSON(&cobra.Command{
 		Use:     "list",
 		Short:   "List the accounts and how they are",
-		Long:    "Lists the accounts that the fleet listens to: whether they are connected, when they last heard of Telegram, and what is wrong." + settings(),
+		Long:    "Lists the accounts: whether they are connected, when an update last came, and what is wrong." + settings(),
 		Example: "  tgfleet connector list\n  tgfleet connector list --json | jq -r '.[] | select(.status != \"connected\") | .label'",
 		Args:    cobra.NoArgs,
 	})

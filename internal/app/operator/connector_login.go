@@ -35,8 +35,8 @@ func connectorLogin(env Env) *cobra.Command {
 		Use:   "login CONNECTOR",
 		Short: "Sign an account in, through the listener that will hold it",
 		Long: `Signs an account in. A listener speaks with Telegram; this command only passes on what you type, sealed, and shows what Telegram asks for: a
-phone number and the code that it sends, or a QR code to scan with a client that is signed in (Settings, Devices, Link Desktop Device), and the password of
-two-step verification where there is one. A bot signs in with its token. It has to be done within ten minutes; Ctrl-C gives up.
+phone number and the code that it sends, or a QR code to scan with a client that is signed in (Settings, Devices, Link Desktop Device), and
+the password of two-step verification where there is one. A bot signs in with its token. It has to be done within ten minutes; Ctrl-C gives up.
 
 What is asked for is read from the terminal, or line by line from standard input.` + settings(),
 		Example: `  tgfleet connector login harbour-desk

@@ -120,7 +120,7 @@ func TestExpressionsOfTheDocumentNameWhatExists(t *testing.T) {
 	known := map[string]documented{}
 	for _, d := range metrics {
 		require.Contains(t, []string{"counter", "gauge", "histogram"}, d.kind, d.name)
-		require.Subset(t, []string{"api", "worker"}, d.processes, d.name)
+		require.Subset(t, []string{"api", "worker", "listener"}, d.processes, d.name)
 		require.Regexp(t, expression, d.text, "%s: what is it for?", d.name)
 		known[d.name] = d
 	}

@@ -27,6 +27,7 @@ import (
 	"github.com/tgfleet/tgfleet/internal/account"
 	"github.com/tgfleet/tgfleet/internal/app/api"
 	"github.com/tgfleet/tgfleet/internal/app/enrol"
+	"github.com/tgfleet/tgfleet/internal/app/listener"
 	"github.com/tgfleet/tgfleet/internal/app/worker"
 	"github.com/tgfleet/tgfleet/internal/config"
 	"github.com/tgfleet/tgfleet/internal/localservers"
@@ -70,8 +71,8 @@ type fleet struct {
 	botAPI      string
 	http        *http.Client
 
-	// api and worker are the URLs of the processes; empty before they were started.
-	api, worker string
+	// api, worker and listener are the URLs of the processes; empty before they were started.
+	api, worker, listener string
 	// seen is what scrapes have seen of each series. It belongs to the test's goroutine.
 	seen map[string]extent
 }
@@ -160,6 +161,18 @@ func (f *fleet) startWorker() {
 			Queue:       config.Queue{RedisURL: seal.Secret(f.redis.URL()), IngestQueues: 1},
 			DatabaseURL: seal.Secret(f.databaseURL), MetricsAddr: addr, SecretKeys: f.keys, BotAPIURL: f.botAPI,
 			WorkerConcurrency: 4, DrainTimeout: within, LedgerRetention: 30 * 24 * time.Hour,
+		}, log)
+	})
+}
+
+// startListener starts a listener without accounts.
+func (f *fleet) startListener() {
+	f.t.Helper()
+	f.listener = f.start(func(ctx context.Context, addr string, log *slog.Logger) error {
+		return listener.Run(ctx, config.Listener{
+			Queue:       config.Queue{RedisURL: seal.Secret(f.redis.URL()), IngestQueues: 1},
+			DatabaseURL: seal.Secret(f.databaseURL), MetricsAddr: addr, SecretKeys: f.keys, DrainTimeout: within,
+			Telegram: config.Telegram{APIID: 1, APIHash: "0123456789abcdef0123456789abcdef"},
 		}, log)
 	})
 }

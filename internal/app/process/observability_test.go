@@ -27,7 +27,8 @@ func TestEveryMetricIsThereFromTheStartAsTheDocumentSays(t *testing.T) {
 	f := setup(t, postgres.Database(t))
 	f.startAPI()
 	f.startWorker()
-	for process, url := range map[string]string{"api": f.api, "worker": f.worker} {
+	f.startListener()
+	for process, url := range map[string]string{"api": f.api, "worker": f.worker, "listener": f.listener} {
 		want := expected(metrics, process)
 		var all values
 		var kinds map[string]string

@@ -131,10 +131,9 @@ func (s *client) connectionChanged(to telegram.ConnectionState) {
 
 // askChannels lets the manager ask for every channel's difference: what a channel posted while nobody was connected is not pushed again.
 func (s *client) askChannels() {
-	_ = s.state.ForEachChannels(context.Background(), 0, func(_ context.Context, id int64, _ int) error {
+	for _, id := range s.state.followed() {
 		s.intake.gaps.channel(id, gap{})
-		return nil
-	})
+	}
 }
 
 // follow takes the account's updates until ctx ends or something ends it. It is called once the client has connected.

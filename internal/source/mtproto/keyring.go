@@ -26,10 +26,25 @@ type keyring struct {
 	// forgotten is called when gotd brings another key than the authorised one.
 	forgotten func()
 
+	// stored is closed once there is a version: gotd says that it is connected before it has stored the key.
+	stored chan struct{}
+
 	// mu guards plain and version: gotd's connections and whoever signs in use them.
 	mu      sync.Mutex
 	plain   []byte
 	version int64
+}
+
+// storedVersion waits until the session is stored, and returns its version.
+func (k *keyring) storedVersion(ctx context.Context) (int64, error) {
+	select {
+	case <-k.stored:
+	case <-ctx.Done():
+		return 0, fmt.Errorf("wait for the session to be stored: %w", ctx.Err())
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.version, nil
 }
 
 // openKeyring loads the session that the connector connects with. Its error is errNoSession when there is none.
@@ -44,9 +59,11 @@ func openKeyring(ctx context.Context, h *holder, l account.Lease, forgotten func
 		return nil, errNoSession
 	}
 	k := &keyring{
-		sessions: h.cfg.Sessions, sealer: h.cfg.Sealer, lease: l, connector: h.id, forgotten: forgotten, version: stored.Version,
+		sessions: h.cfg.Sessions, sealer: h.cfg.Sealer, lease: l, connector: h.id, forgotten: forgotten,
+		stored: make(chan struct{}), version: stored.Version,
 	}
-	return k, k.open(stored)
+	err = k.open(stored)
+	return k, err
 }
 
 func (k *keyring) open(stored account.Session) error {
@@ -92,6 +109,9 @@ func (k *keyring) StoreSession(ctx context.Context, plain []byte) error {
 	version, err := k.sessions.Save(ctx, k.lease, k.connector, account.Session{Sealed: sealed}, k.attempt)
 	if err != nil {
 		return fmt.Errorf("store a session: %w", err)
+	}
+	if k.version == 0 {
+		close(k.stored)
 	}
 	k.plain, k.version = bytes.Clone(plain), version
 	return nil

@@ -14,10 +14,9 @@ const (
 	methodGetDifference        = "updates.getDifference"
 	methodGetChannelDifference = "updates.getChannelDifference"
 	methodGetDialogs           = "messages.getDialogs"
-	methodGetHistory           = "messages.getHistory"
 )
 
-var methods = []string{methodGetState, methodGetDifference, methodGetChannelDifference, methodGetDialogs, methodGetHistory}
+var methods = []string{methodGetState, methodGetDifference, methodGetChannelDifference, methodGetDialogs}
 
 const (
 	leaseTaken    = "taken"

@@ -35,7 +35,7 @@ type Connectors interface {
 	Find(ctx context.Context, id string) (account.Connector, error)
 	SetStatus(ctx context.Context, lease account.Lease, id string, status account.ConnectorStatus, lastError string) error
 	// SignedIn returns a fault.Permanent error when the connector was another account before, or another connector is that account.
-	SignedIn(ctx context.Context, lease account.Lease, id string, accountID int64, username string, sessionVersion int64) error
+	SignedIn(ctx context.Context, lease account.Lease, id string, as account.Identity) error
 	Touched(ctx context.Context, lease account.Lease, id string, at time.Time) error
 }
 

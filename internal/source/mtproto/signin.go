@@ -60,23 +60,19 @@ func (h *holder) login(ctx context.Context, l account.Lease, connector *account.
 		// Nobody has signed in yet, so this is expected.
 		OnSelfError: func(context.Context, error) error { return nil },
 	}, connector.Device, func(ctx context.Context) error { return h.keeper.Confirm(ctx, l) })
-	err = s.telegram.Run(ctx, s.converse)
-	if ctx.Err() != nil {
-		return nil
-	}
-	return err
+	return s.telegram.Run(ctx, s.converse)
 }
 
 // abandoned puts the status of a connector right whose sign-in ended without anybody to say so.
 func (h *holder) abandoned(ctx context.Context, l account.Lease, ended *account.SignIn) error {
 	ctx, cancel := context.WithTimeout(ctx, storeWithin)
 	defer cancel()
-	_, found, err := h.cfg.Sessions.Load(ctx, h.id)
+	stored, found, err := h.cfg.Sessions.Load(ctx, h.id)
 	if err != nil {
 		return err
 	}
 	status := account.New
-	if found {
+	if found && stored.Authorised {
 		status = account.NeedsLogin
 	}
 	return h.cfg.Connectors.SetStatus(ctx, l, h.id, status, string(ended.Problem))
@@ -86,13 +82,17 @@ func (h *holder) abandoned(ctx context.Context, l account.Lease, ended *account.
 func openPending(ctx context.Context, h *holder, l account.Lease, attempt int64) (*keyring, error) {
 	ctx, cancel := context.WithTimeout(ctx, storeWithin)
 	defer cancel()
-	k := &keyring{sessions: h.cfg.Sessions, sealer: h.cfg.Sealer, lease: l, connector: h.id, attempt: attempt}
+	k := &keyring{
+		sessions: h.cfg.Sessions, sealer: h.cfg.Sealer, lease: l, connector: h.id, attempt: attempt, stored: make(chan struct{}),
+	}
 	stored, found, err := h.cfg.Sessions.LoadPending(ctx, h.id, attempt)
 	if err != nil || !found {
 		return k, err
 	}
 	k.version = stored.Version
-	return k, k.open(stored)
+	close(k.stored)
+	err = k.open(stored)
+	return k, err
 }
 
 // handle notes that the QR code was scanned. What else comes before the account's state is known comes again.
@@ -168,6 +168,8 @@ func (s *signIn) turn(ctx context.Context) error {
 		if time.Now().After(s.now.QRExpiresAt.Add(-qrEarly)) {
 			return s.showQR(ctx)
 		}
+	case account.CodeWanted, account.PasswordWanted, account.Done, account.Failed, account.Cancelled:
+		// It is the operator's turn, or nobody's.
 	}
 	return nil
 }
@@ -289,7 +291,11 @@ func (s *signIn) answered(ctx context.Context, authorised *tg.AuthAuthorization,
 func (s *signIn) done(ctx context.Context, user *tg.User) error {
 	within, cancel := context.WithTimeout(ctx, storeWithin)
 	defer cancel()
-	err := s.cfg.Connectors.SignedIn(within, s.lease, s.id, user.ID, user.Username, s.keys.version)
+	version, err := s.keys.storedVersion(within)
+	if err != nil {
+		return err
+	}
+	err = s.cfg.Connectors.SignedIn(within, s.lease, s.id, account.Identity{AccountID: user.ID, Username: user.Username, SessionVersion: version})
 	if fault.ClassOf(err) == fault.Permanent {
 		s.log.Warn("signed in to another account than the connector's", "error", err)
 		return s.advance(ctx, account.Failed, account.OtherAccount)

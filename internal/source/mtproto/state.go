@@ -3,7 +3,6 @@ package mtproto
 import (
 	"context"
 	"fmt"
-	"maps"
 	"sync"
 	"time"
 
@@ -37,12 +36,18 @@ type state struct {
 	mu       sync.Mutex
 	known    bool
 	common   account.UpdateState
-	channels map[int64]account.ChannelState
+	channels map[int64]channelState
 	users    map[int64]int64
 	// commonChanged and changed are what is not stored yet.
 	commonChanged bool
 	changed       map[int64]bool
 }
+
+// channelState is how far a channel has told its updates.
+type channelState struct{ account.ChannelState }
+
+// isFollowed tells whether it is known from where on the channel's updates are to come, and Telegram does not refuse them.
+func (c channelState) isFollowed() bool { return c.Pts != 0 && c.Inaccessible.IsZero() }
 
 var (
 	_ updates.StateStorage        = (*state)(nil)
@@ -56,7 +61,7 @@ func loadState(ctx context.Context, h *holder, l account.Lease, accountID int64)
 	defer cancel()
 	s := &state{
 		states: h.cfg.States, hashes: h.cfg.Hashes, lease: l, connector: h.id, accountID: accountID,
-		channels: map[int64]account.ChannelState{}, users: map[int64]int64{}, changed: map[int64]bool{},
+		channels: map[int64]channelState{}, users: map[int64]int64{}, changed: map[int64]bool{},
 	}
 	var err error
 	if s.common, s.known, err = h.cfg.States.Load(ctx, h.id); err != nil {
@@ -67,7 +72,7 @@ func loadState(ctx context.Context, h *holder, l account.Lease, accountID int64)
 		return nil, err
 	}
 	for _, channel := range channels {
-		s.channels[channel.ChannelID] = channel
+		s.channels[channel.ChannelID] = channelState{channel}
 	}
 	return s, nil
 }
@@ -122,7 +127,7 @@ func (s *state) take() (*account.UpdateState, []account.ChannelState) {
 	}
 	channels := make([]account.ChannelState, 0, len(s.changed))
 	for id := range s.changed {
-		channels = append(channels, s.channels[id])
+		channels = append(channels, s.channels[id].ChannelState)
 	}
 	s.commonChanged = false
 	clear(s.changed)
@@ -154,6 +159,18 @@ func (s *state) pts() int {
 	return s.common.Pts
 }
 
+// followed returns the channels whose updates are followed.
+func (s *state) followed() (ids []int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, c := range s.channels {
+		if c.isFollowed() {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
 // isKnown tells whether the account has a state at all.
 func (s *state) isKnown() bool {
 	s.mu.Lock()
@@ -163,7 +180,7 @@ func (s *state) isKnown() bool {
 
 // follow begins with a channel behind pts. It changes nothing about a channel that is followed already.
 func (s *state) follow(channelID int64, pts int, accessHash int64) {
-	s.change(channelID, func(c *account.ChannelState, followed bool) {
+	s.change(channelID, func(c *channelState, followed bool) {
 		if !followed {
 			c.Pts = pts
 		}
@@ -175,15 +192,15 @@ func (s *state) follow(channelID int64, pts int, accessHash int64) {
 
 // forbid notes that Telegram refuses the channel to the account, which is not asked for any more until its updates come again.
 func (s *state) forbid(channelID int64) {
-	s.change(channelID, func(c *account.ChannelState, _ bool) { c.Inaccessible = time.Now() })
+	s.change(channelID, func(c *channelState, _ bool) { c.Inaccessible = time.Now() })
 }
 
 // change changes what is known of a channel; followed says whether its updates are followed already, which they are afterwards.
-func (s *state) change(channelID int64, change func(c *account.ChannelState, followed bool)) {
+func (s *state) change(channelID int64, change func(c *channelState, followed bool)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c, known := s.channels[channelID]
-	followed := known && c.Pts != 0 && c.Inaccessible.IsZero()
+	followed := known && c.isFollowed()
 	c.ChannelID, c.Inaccessible = channelID, time.Time{}
 	change(&c, followed)
 	s.channels[channelID] = c
@@ -233,23 +250,21 @@ func (s *state) GetChannelPts(_ context.Context, _, channelID int64) (int, bool,
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c, known := s.channels[channelID]
-	return c.Pts, known && c.Pts != 0 && c.Inaccessible.IsZero(), nil
+	return c.Pts, known && c.isFollowed(), nil
 }
 
 func (s *state) SetChannelPts(_ context.Context, _, channelID int64, pts int) error {
-	s.change(channelID, func(c *account.ChannelState, _ bool) { c.Pts = pts })
+	s.change(channelID, func(c *channelState, _ bool) { c.Pts = pts })
 	return nil
 }
 
-func (s *state) ForEachChannels(ctx context.Context, _ int64, f func(ctx context.Context, channelID int64, pts int) error) error {
-	s.mu.Lock()
-	channels := maps.Clone(s.channels)
-	s.mu.Unlock()
-	for id, c := range channels {
-		if c.Pts == 0 || !c.Inaccessible.IsZero() {
-			continue
+func (s *state) ForEachChannels(ctx context.Context, account int64, f func(ctx context.Context, channelID int64, pts int) error) error {
+	for _, id := range s.followed() {
+		pts, followed, err := s.GetChannelPts(ctx, account, id)
+		if err == nil && followed {
+			err = f(ctx, id, pts)
 		}
-		if err := f(ctx, id, c.Pts); err != nil {
+		if err != nil {
 			return err
 		}
 	}

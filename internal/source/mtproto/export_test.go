@@ -1,0 +1,4 @@
+package mtproto
+
+// ShareOf is shareOf.
+var ShareOf = shareOf
