@@ -1,0 +1,197 @@
+//go:build !race
+
+package e2e_test
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tgfleet/tgfleet/internal/simulator/datacentre"
+)
+
+const (
+	accountEvents = 1500
+	// handedOver is longer than the 90 s after which the accounts of a listener that was killed are taken by another.
+	handedOver = 4 * time.Minute
+)
+
+// accounts is a fleet that listens to accounts of a Telegram of the test's own.
+type accounts struct {
+	*fleet
+	telegram  *datacentre.Server
+	listeners []*server
+}
+
+func newAccounts(t *testing.T) *accounts {
+	t.Helper()
+	telegram, err := datacentre.New(datacentre.Config{Seed: 1})
+	require.NoError(t, err)
+	require.NoError(t, telegram.Start(t.Context()))
+	t.Cleanup(telegram.Stop)
+	key := filepath.Join(t.TempDir(), "dc.pem")
+	require.NoError(t, os.WriteFile(key, telegram.PublicKey(), 0o600))
+	a := &accounts{fleet: newFleet(t), telegram: telegram}
+	a.env = a.env.with(environment{
+		"TELEGRAM_API_ID": "1", "TELEGRAM_API_HASH": "0123456789abcdef0123456789abcdef",
+		"TELEGRAM_DC": fmt.Sprint(datacentre.DC, "=", telegram.Addr()), "TELEGRAM_DC_KEY": key,
+	})
+	return a
+}
+
+func (a *accounts) startListener() *server {
+	a.t.Helper()
+	l := serve(a.t, command{program: "mtproto-listener", env: a.env}, "METRICS_ADDR", "")
+	a.listeners = append(a.listeners, l)
+	return l
+}
+
+// signIn adds a connector and signs it in, as an operator does.
+func (a *accounts) signIn(of *datacentre.Account) {
+	a.t.Helper()
+	a.tool("connector", "add", "--label", of.FirstName)
+	got := run(a.t, command{
+		program: "tgfleet", args: []string{"connector", "login", of.FirstName, "--phone", "+" + of.Phone}, env: a.env, stdin: of.Code + "\n",
+	})
+	require.Zero(a.t, got.code, got.stderr)
+	require.Contains(a.t, got.stdout, "Signed in")
+}
+
+// archived is a message as the archive has it.
+type archived struct {
+	text string
+	gone bool
+}
+
+// messages returns the archive's messages of chat, by id.
+func (a *accounts) messages(chat *datacentre.Chat) map[int]archived {
+	a.t.Helper()
+	id := chat.ID
+	if chat.Kind != datacentre.Private {
+		id = -1_000_000_000_000 - chat.ID
+	}
+	all := map[int]archived{}
+	a.db.each(fmt.Sprintf("SELECT message_id, coalesce(text, ''), deleted_at IS NOT NULL FROM messages WHERE chat_id = %d", id),
+		func(rows *sql.Rows) error {
+			var id int
+			var m archived
+			err := rows.Scan(&id, &m.text, &m.gone)
+			all[id] = m
+			return err
+		})
+	return all
+}
+
+// followed waits until posts to each chat come through to the archive.
+func (a *accounts) followed(within time.Duration, chats ...*datacentre.Chat) {
+	a.t.Helper()
+	for _, chat := range chats {
+		last, posted := 0, time.Time{}
+		eventually(a.t, within, func(context.Context) error {
+			if _, there := a.messages(chat)[last]; there {
+				return nil
+			}
+			if time.Since(posted) > 2*time.Second {
+				last, posted = a.telegram.Post(chat, "are you there?").ID, time.Now()
+			}
+			return fmt.Errorf("no post to %s has come through", chat.Title)
+		})
+	}
+}
+
+// TestNoUpdateOfAnAccountIsLost lets two accounts be followed by two listeners while pushes get lost and come late, connections drop, Redis is away
+// twice, one listener is killed and one restarted, and then holds the archive against Telegram's own history.
+func TestNoUpdateOfAnAccountIsLost(t *testing.T) {
+	t.Parallel()
+	a := newAccounts(t)
+	anna := a.telegram.AddAccount(datacentre.Account{FirstName: "anna", Phone: "4915100000001", Code: "12345"})
+	bert := a.telegram.AddAccount(datacentre.Account{FirstName: "bert", Phone: "4915100000002", Code: "54321"})
+	chats := []*datacentre.Chat{
+		a.telegram.AddChat(datacentre.Channel, "Main Channel", anna, bert),
+		a.telegram.AddChat(datacentre.Supergroup, "Chat Group", anna, bert),
+		a.telegram.AddChat(datacentre.Channel, "Anna's Channel", anna),
+		a.telegram.AddChat(datacentre.Channel, "Bert's Channel", bert),
+	}
+	a.startWorker()
+	a.startWorker()
+	killed, restarted := a.startListener(), a.startListener()
+	a.signIn(anna)
+	a.signIn(bert)
+	a.followed(startWithin, chats...)
+
+	random := rand.New(rand.NewPCG(1, 2))
+	a.telegram.SetFaults(datacentre.Faults{Lost: 0.15, Reordered: 0.1, Repeated: 0.05})
+	pace := time.NewTicker(5 * time.Millisecond)
+	defer pace.Stop()
+	for i := range accountEvents {
+		happenIn(a.telegram, random, chats[random.IntN(len(chats))])
+		<-pace.C
+		switch i {
+		case 200, 900:
+			require.NoError(t, a.redis.Kill())
+		case 350, 1050:
+			require.NoError(t, a.redis.Restart(t.Context()))
+		case 450, 1200:
+			a.telegram.Kick()
+		case 600:
+			restarted.signal(syscall.SIGTERM)
+			require.Zero(t, restarted.exit(drainTimeout+drainSlack))
+			a.startListener()
+		case 750:
+			killed.kill()
+		}
+	}
+	a.telegram.SetFaults(datacentre.Faults{})
+	a.followed(handedOver, chats...)
+	a.settled(startWithin)
+
+	for _, chat := range chats {
+		eventually(t, startWithin, func(context.Context) error {
+			there := a.messages(chat)
+			for _, m := range a.telegram.History(chat) {
+				got, found := there[m.ID]
+				switch {
+				case !found && m.Deleted:
+					return fmt.Errorf("%s: the end of %d is missing", chat.Title, m.ID)
+				case !found:
+					return fmt.Errorf("%s: %d is missing", chat.Title, m.ID)
+				case got.gone != m.Deleted:
+					return fmt.Errorf("%s: %d is gone: %t, want %t", chat.Title, m.ID, got.gone, m.Deleted)
+				case !m.Deleted && got.text != m.Text:
+					return fmt.Errorf("%s: %d is not in its last form", chat.Title, m.ID)
+				}
+			}
+			return nil
+		})
+		require.Len(t, a.messages(chat), len(a.telegram.History(chat)), "%s: each message once", chat.Title)
+	}
+	require.Zero(t, a.telegram.Overlaps(), "no moment with two holders")
+	for _, l := range a.listeners {
+		require.NotContains(t, strings.ToLower(l.stderr()), "are you there", "no text in a log")
+	}
+}
+
+// happenIn lets one thing happen: mostly posts, then edits, then deletions.
+func happenIn(telegram *datacentre.Server, random *rand.Rand, chat *datacentre.Chat) {
+	history := telegram.History(chat)
+	what := random.IntN(100)
+	if what < 60 || len(history) == 0 {
+		telegram.Post(chat, fmt.Sprint("post ", random.Uint32()))
+		return
+	}
+	m := history[random.IntN(len(history))]
+	if what < 85 {
+		telegram.Edit(chat, m.ID, fmt.Sprint("edit ", random.Uint32()))
+		return
+	}
+	telegram.Delete(chat, m.ID)
+}
