@@ -18,7 +18,7 @@ func TestConfigurationMistakesAreToldAllAtOnce(t *testing.T) {
 		"HTTP_ADDR": "3002", "METRICS_ADDR": "127.0.0.1:99999", "PUBLIC_URL": "bots.example.org", "SECRET_KEYS": "k1:swordfish",
 		"TELEGRAM_BOT_TOKEN": "swordfish", "BOT_API_URL": "https://user:swordfish@api.example.org", "WEBHOOK_ALLOWED_NETS": "10.0.0.0/33",
 		"TRUSTED_PROXIES": "everyone", "INGEST_QUEUES": "0", "WORKER_CONCURRENCY": "many", "DRAIN_TIMEOUT": "25", "LEDGER_RETENTION": "soon",
-		"LOG_LEVEL": "loud", "LOG_FORMAT": "xml",
+		"LOG_LEVEL": "loud", "LOG_FORMAT": "xml", "TELEGRAM_API_ID": "none", "TELEGRAM_API_HASH": "swordfish", "TELEGRAM_DC": "2",
 	}
 	everywhere := []string{"DATABASE_URL", "LOG_LEVEL", "LOG_FORMAT"}
 	queue := append([]string{"REDIS_URL", "INGEST_QUEUES", "DRAIN_TIMEOUT"}, everywhere...)
@@ -36,6 +36,11 @@ func TestConfigurationMistakesAreToldAllAtOnce(t *testing.T) {
 			append([]string{"METRICS_ADDR", "SECRET_KEYS", "BOT_API_URL", "WORKER_CONCURRENCY", "LEDGER_RETENTION"}, queue...), 2,
 		},
 		{
+			"mtproto-listener",
+			command{program: "mtproto-listener", env: wrong},
+			append([]string{"METRICS_ADDR", "SECRET_KEYS", "TELEGRAM_API_ID", "TELEGRAM_API_HASH", "TELEGRAM_DC"}, queue...), 2,
+		},
+		{
 			"tgfleet up",
 			command{program: "tgfleet", args: []string{"up", "--data", data}, env: wrong},
 			append([]string{"SECRET_KEYS", "TELEGRAM_BOT_TOKEN", "BOT_API_URL", "WORKER_CONCURRENCY", "LEDGER_RETENTION"}, append(front, queue...)...), 1,
@@ -47,6 +52,12 @@ func TestConfigurationMistakesAreToldAllAtOnce(t *testing.T) {
 		},
 		{"api without settings", command{program: "api"}, []string{"DATABASE_URL", "REDIS_URL"}, 2},
 		{"worker-content without settings", command{program: "worker-content"}, []string{"DATABASE_URL", "REDIS_URL"}, 2},
+		{
+			"mtproto-listener without settings",
+			command{program: "mtproto-listener"},
+			[]string{"DATABASE_URL", "REDIS_URL", "SECRET_KEYS", "TELEGRAM_API_ID", "TELEGRAM_API_HASH"},
+			2,
+		},
 		{"tgfleet migrate without settings", command{program: "tgfleet", args: []string{"migrate"}}, []string{"DATABASE_URL"}, 1},
 		{
 			"tgfleet bot set-webhook without settings",
@@ -105,6 +116,7 @@ func TestHelpTellsTheSettings(t *testing.T) {
 	for _, c := range []command{
 		{program: "api", args: []string{"--help"}},
 		{program: "worker-content", args: []string{"--help"}},
+		{program: "mtproto-listener", args: []string{"--help"}},
 		{program: "tgfleet", args: []string{"up", "--help"}},
 		{program: "tgfleet", args: []string{"migrate", "--help"}},
 	} {
