@@ -34,6 +34,7 @@ type Archive struct {
 	mergeChats        statement[*content.Chat]
 	mergeUsers        statement[*userRow]
 	removeSpooled     statement[int64]
+	chatless          chatlessStatements
 	state             stateStatements
 	// known is who was erased when a batch last looked; any writer loads and stores it.
 	known *atomic.Pointer[erasedSet]
@@ -58,6 +59,7 @@ func (db *DB) Archive() *Archive {
 		mergeChats:        chatsTable.upsert(d),
 		mergeUsers:        usersTable.upsert(d),
 		removeSpooled:     remove(d, "spool", spoolColumns),
+		chatless:          newChatlessStatements(d),
 		state:             newStateStatements(d),
 		known:             &atomic.Pointer[erasedSet]{},
 	}
@@ -125,6 +127,9 @@ type writer struct {
 // write writes rows, after the ledger's. All transactions take the tables in this order, and the rows of each in the order of the keys,
 // so that none waits for another in a circle. Chats and users, which most batches share, come last and are locked the shortest.
 func (w *writer) write(ctx context.Context, rows *folded) (err error) {
+	if err := w.joinChatless(ctx, rows); err != nil {
+		return err
+	}
 	created, err := w.writeMessages(ctx, rows.messages)
 	if err != nil {
 		return err
@@ -140,7 +145,7 @@ func (w *writer) write(ctx context.Context, rows *folded) (err error) {
 	if err := w.writeState(ctx, &rows.state); err != nil {
 		return err
 	}
-	events := distinct(append(eventsOf(created, deletedOf(rows.messages), revised), rows.state.events...), compareEvents, firstEvent)
+	events := distinct(append(eventsOf(created, deletionsOf(rows), revised), rows.state.events...), compareEvents, firstEvent)
 	if w.outcome.Events, err = w.insertEvents.exec(ctx, w.conn, events); err != nil {
 		return err
 	}

@@ -18,7 +18,9 @@ import (
 // folded is a batch as rows, but for the ledger's: one a key for each table, sorted by key. One statement may not write a key twice, and
 // transactions that lock rows in one order never wait for each other in a circle.
 type folded struct {
-	messages    []*messageRow
+	messages []*messageRow
+	// chatless are the deletions of messages that are named by their number alone, sorted by it.
+	chatless    []*deletion
 	files       []*fileRow
 	revisions   []*snapshot
 	deadLetters []*letterRow
@@ -65,6 +67,8 @@ type deletion struct {
 	*content.Deletion
 	env    *ingest.Envelope
 	source string
+	// announces says that the update is new.
+	announces bool
 }
 
 // mediaRow is one file of a message.
@@ -140,7 +144,12 @@ func fold(batch *content.Batch, fresh []*updateRow) *folded {
 			f.addSnapshot(newSnapshot(&change.Messages[j], row, announces))
 		}
 		for j := range change.Deletions {
-			f.messages = append(f.messages, newStub(&change.Deletions[j], row, announces))
+			d := &deletion{Deletion: &change.Deletions[j], env: row.arrived, source: row.source, announces: announces}
+			if isChatless(d.Deletion) {
+				f.chatless = append(f.chatless, d)
+				continue
+			}
+			f.messages = append(f.messages, newStub(d.Deletion, d))
 		}
 		f.state.add(change, row, announces)
 	}
@@ -148,6 +157,7 @@ func fold(batch *content.Batch, fresh []*updateRow) *folded {
 		f.deadLetters = append(f.deadLetters, newLetterRow(&batch.DeadLetters[i]))
 	}
 	f.messages = distinct(f.messages, compareMessages, mergeMessages)
+	f.chatless = distinct(f.chatless, compareDeletions, earlierDeletion)
 	f.files = distinct(f.files, compareFiles, newerFile)
 	f.revisions = distinct(f.revisions, compareRevisions, mergeRevisions)
 	f.deadLetters = distinct(f.deadLetters, compareDeadLetters, firstDeadLetter)
@@ -222,14 +232,14 @@ func newSnapshot(m *content.Message, update *updateRow, announces bool) *snapsho
 	return s
 }
 
-// newStub returns the row of a message of which only its deletion is known.
-func newStub(d *content.Deletion, update *updateRow, announces bool) *messageRow {
+// newStub returns the row of a message of which only its deletion is known; told is how an update tells of it, nil when none does.
+func newStub(d *content.Deletion, told *deletion) *messageRow {
 	row := &messageRow{
 		newest:    &snapshot{Message: &content.Message{Key: d.Key, BusinessConnectionID: d.BusinessConnectionID}},
 		deletedAt: d.DeletedAt,
 	}
-	if announces {
-		row.deletion = &deletion{Deletion: d, env: update.arrived, source: update.source}
+	if told != nil && told.announces {
+		row.deletion = told
 	}
 	return row
 }
@@ -332,11 +342,16 @@ func mergeUsers(kept, next *userRow) *userRow {
 	return &merged
 }
 
-// deletedOf returns the rows of messages of whose deletion a new update tells.
-func deletedOf(rows []*messageRow) (deleted []*messageRow) {
-	for _, row := range rows {
+// deletionsOf returns the deletions of which new updates tell.
+func deletionsOf(rows *folded) (deleted []*deletion) {
+	for _, row := range rows.messages {
 		if row.deletion != nil {
-			deleted = append(deleted, row)
+			deleted = append(deleted, row.deletion)
+		}
+	}
+	for _, d := range rows.chatless {
+		if d.announces {
+			deleted = append(deleted, d)
 		}
 	}
 	return deleted
@@ -354,7 +369,7 @@ func mediaOf(rows []*messageRow) []*mediaRow {
 }
 
 // eventsOf returns the events of the messages that are announced, of their contents, and of the messages that were deleted.
-func eventsOf(created, deleted []*messageRow, revised []*snapshot) []*eventRow {
+func eventsOf(created []*messageRow, deleted []*deletion, revised []*snapshot) []*eventRow {
 	rows := make([]*eventRow, 0, len(created)+len(deleted)+len(revised))
 	for _, row := range created {
 		rows = append(rows, newEventRow(event.OfMessageCreated(row.first.Message, row.first.env), row.first.source, row.first.env))
@@ -362,8 +377,8 @@ func eventsOf(created, deleted []*messageRow, revised []*snapshot) []*eventRow {
 	for _, s := range revised {
 		rows = append(rows, newEventRow(event.OfMessageRevised(s.Message, s.hash, s.env), s.source, s.env))
 	}
-	for _, row := range deleted {
-		rows = append(rows, newEventRow(event.OfMessageDeleted(row.deletion.Deletion, row.deletion.env), row.deletion.source, row.deletion.env))
+	for _, d := range deleted {
+		rows = append(rows, newEventRow(event.OfMessageDeleted(d.Deletion, d.env), d.source, d.env))
 	}
 	return rows
 }
@@ -451,6 +466,11 @@ func timesOf(change *content.ChangeSet) iter.Seq[time.Time] {
 		}
 		for i := range change.ChatAliases {
 			if !all(change.ChatAliases[i].Date) {
+				return
+			}
+		}
+		for i := range change.Holes {
+			if !all(change.Holes[i].FoundAt) {
 				return
 			}
 		}

@@ -52,6 +52,8 @@ type stateRows struct {
 	businessConnections []*content.BusinessConnection
 	chatBoosts          []*content.ChatBoost
 	chatAliases         []*content.ChatAlias
+	holes               []*content.Hole
+	accessHashes        []*content.AccessHash
 	events              []*eventRow
 }
 
@@ -65,6 +67,8 @@ func (r *stateRows) add(change *content.ChangeSet, update *updateRow, announces 
 	r.businessConnections = appendPointers(r.businessConnections, change.BusinessConnections)
 	r.chatBoosts = appendPointers(r.chatBoosts, change.ChatBoosts)
 	r.chatAliases = appendPointers(r.chatAliases, change.ChatAliases)
+	r.holes = appendPointers(r.holes, change.Holes)
+	r.accessHashes = appendPointers(r.accessHashes, change.AccessHashes)
 	for i := range change.Interactions {
 		r.interactions = append(r.interactions, interactionRow{&change.Interactions[i], update})
 	}
@@ -126,6 +130,8 @@ func (r *stateRows) fold() {
 	r.businessConnections = businessConnectionsTable.fold(r.businessConnections)
 	r.chatBoosts = chatBoostsTable.fold(r.chatBoosts)
 	r.chatAliases = chatAliasesTable.fold(r.chatAliases)
+	r.holes = holesTable.fold(r.holes)
+	r.accessHashes = accessHashesTable.fold(r.accessHashes)
 }
 
 // stateStatements write the rows of the tables of this file.
@@ -139,6 +145,8 @@ type stateStatements struct {
 	businessConnections statement[*content.BusinessConnection]
 	chatBoosts          statement[*content.ChatBoost]
 	chatAliases         statement[*content.ChatAlias]
+	holes               statement[*content.Hole]
+	accessHashes        statement[*content.AccessHash]
 }
 
 func newStateStatements(d dialect) stateStatements {
@@ -146,6 +154,7 @@ func newStateStatements(d dialect) stateStatements {
 		memberships: membershipsTable.upsert(d), reactions: reactionsTable.upsert(d), reactionCounts: reactionCountsTable.upsert(d),
 		polls: pollsTable.upsert(d), pollAnswers: pollAnswersTable.upsert(d), interactions: interactionsTable.upsert(d),
 		businessConnections: businessConnectionsTable.upsert(d), chatBoosts: chatBoostsTable.upsert(d), chatAliases: chatAliasesTable.upsert(d),
+		holes: holesTable.upsert(d), accessHashes: accessHashesTable.upsert(d),
 	}
 }
 
@@ -161,6 +170,8 @@ func (w *writer) writeState(ctx context.Context, rows *stateRows) error {
 		func() (int, error) { return w.state.businessConnections.exec(ctx, w.conn, rows.businessConnections) },
 		func() (int, error) { return w.state.chatBoosts.exec(ctx, w.conn, rows.chatBoosts) },
 		func() (int, error) { return w.state.chatAliases.exec(ctx, w.conn, rows.chatAliases) },
+		func() (int, error) { return w.state.holes.exec(ctx, w.conn, rows.holes) },
+		func() (int, error) { return w.state.accessHashes.exec(ctx, w.conn, rows.accessHashes) },
 	} {
 		if _, err := write(); err != nil {
 			return err

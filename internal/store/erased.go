@@ -192,6 +192,8 @@ func (s *erased) leave(change *content.ChangeSet) {
 	change.BusinessConnections = without(change.BusinessConnections, func(c *content.BusinessConnection) bool {
 		return is(c.UserID) || c.UserChatID == chat
 	})
+	change.Holes = without(change.Holes, func(h *content.Hole) bool { return h.ChatID == chat })
+	change.AccessHashes = without(change.AccessHashes, func(h *content.AccessHash) bool { return h.Peer == chat })
 	change.ChatBoosts = without(change.ChatBoosts, func(b *content.ChatBoost) bool { return b.ChatID == chat || is(b.UserID) })
 }
 

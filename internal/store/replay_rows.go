@@ -173,6 +173,9 @@ func (w *writer) picture(ctx context.Context, conn gorm.ConnPool, updates []*upd
 		func() error { return lookAt(ctx, c, businessConnectionsTable.table, s.businessConnections) },
 		func() error { return lookAt(ctx, c, chatBoostsTable.table, s.chatBoosts) },
 		func() error { return lookAt(ctx, c, chatAliasesTable.table, s.chatAliases) },
+		func() error { return lookAt(ctx, c, holesTable.table, s.holes) },
+		func() error { return lookAt(ctx, c, accessHashesTable.table, s.accessHashes) },
+		func() error { return lookAt(ctx, c, &chatlessTable, rows.chatless) },
 		func() error { return lookAt(ctx, c, &chatsTable, rows.chats) },
 		func() error { return lookAt(ctx, c, &usersTable, rows.users) },
 	} {

@@ -43,6 +43,10 @@ var dumped = map[string]string{
 	"chat_boosts":          "*",
 	"chat_aliases":         "*",
 
+	"holes":              "account_id, chat_id, reason, from_pts, to_pts, below_message_id, found_at, status, closed_at",
+	"access_hashes":      "*",
+	"chatless_deletions": "*",
+
 	"dead_letters": "source, update_id, hash, payload",
 }
 

@@ -174,7 +174,7 @@ func (h *history) read(t require.TestingT, i int, delay time.Duration) content.C
 	require.NoError(t, err)
 	change := read(t, someBot+10*h.number+int64(s.bot), at.Add(delay), string(raw))
 	if kind.table == deletions {
-		change.Deletions = []content.Deletion{{Key: s.key(&change), DeletedAt: s.date().Add(time.Duration(s.second) * time.Second)}}
+		s.goneSomewhere(&change)
 	}
 	return change
 }

@@ -15,7 +15,7 @@ type scene struct {
 
 var chatTypes = []content.ChatType{content.Group, content.Supergroup, content.Private, content.Channel}
 
-// deletions stands for the table of a deletion that names a message of any chat, for which the Bot API has no update.
+// deletions stands for the tables of what MTProto tells and the Bot API has no update for; see goneSomewhere.
 const deletions = "deletions"
 
 // kinds is what a step can tell: the field and its value of an update of the Bot API, and the table that it is about.
@@ -218,6 +218,25 @@ func (s *scene) key(change *content.ChangeSet) content.MessageKey {
 		Scope:  content.ScopeOf(chatTypes[s.chat], change.Update.Envelope.Source.Account),
 		ChatID: content.ChatID(s.chatID(s.chat)), MessageID: content.MessageID(s.message + 1),
 	}
+}
+
+// goneSomewhere has change tell what only MTProto tells: that a message is gone, perhaps without a word of its chat, that something was left out, and
+// what an account proves with that it knows somebody.
+func (s *scene) goneSomewhere(change *content.ChangeSet) {
+	at, account := s.date().Add(time.Duration(s.second)*time.Second), change.Update.Envelope.Source.Account
+	key := s.key(change)
+	if s.flag {
+		key = content.MessageKey{Scope: content.Scope(account), MessageID: key.MessageID}
+	}
+	change.Deletions = []content.Deletion{{Key: key, DeletedAt: at}}
+	change.Holes = []content.Hole{{
+		AccountID: account, ChatID: content.ChatID(s.chatID(s.chat)), Reason: content.ChannelTooLong, ToPts: s.text, FoundAt: at,
+	}}
+	change.AccessHashes = []content.AccessHash{{
+		AccountID: account, Peer: content.ChatID(s.chatID(s.chat)), Hash: change.Update.UpdateID, Version: content.NewVersion(content.Stamp{
+			Date: at, Source: change.Update.Envelope.Source, Sequence: change.Update.UpdateID, Hash: change.Update.Hash,
+		}),
+	}}
 }
 
 func (s *scene) poll() object {

@@ -112,6 +112,8 @@ func everywhere() []content.ChangeSet {
 	private := words(9, other, content.ChatID(person), personsWords, "")
 	private.Messages[0].Key.Scope = content.Scope(someBot)
 	private.Users = nil
+	private.AccessHashes = []content.AccessHash{{AccountID: someBot, Peer: content.ChatID(person), Hash: 5, Version: version(&private, 0)}}
+	private.Holes = []content.Hole{{AccountID: someBot, ChatID: content.ChatID(person), Reason: content.DifferenceTooLong, FoundAt: sent}}
 	return []content.ChangeSet{wrote, asked, stood, answered, passedOn, added, reacted, pressed, private}
 }
 
