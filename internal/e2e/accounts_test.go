@@ -5,6 +5,7 @@ package e2e_test
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -120,6 +121,7 @@ func TestNoUpdateOfAnAccountIsLost(t *testing.T) {
 		a.telegram.AddChat(datacentre.Supergroup, "Chat Group", anna, bert),
 		a.telegram.AddChat(datacentre.Channel, "Anna's Channel", anna),
 		a.telegram.AddChat(datacentre.Channel, "Bert's Channel", bert),
+		a.telegram.AddPrivate(anna, "Friend"),
 	}
 	a.startWorker()
 	a.startWorker()
@@ -178,6 +180,65 @@ func TestNoUpdateOfAnAccountIsLost(t *testing.T) {
 	for _, l := range a.listeners {
 		require.NotContains(t, strings.ToLower(l.stderr()), "are you there", "no text in a log")
 	}
+}
+
+// TestAFrozenListenerHarmsNothing freezes the holder of an account for longer than its lease runs, and wakes it once another listener has taken over.
+func TestAFrozenListenerHarmsNothing(t *testing.T) {
+	t.Parallel()
+	a := newAccounts(t)
+	anna := a.telegram.AddAccount(datacentre.Account{FirstName: "anna", Phone: "4915100000001", Code: "12345"})
+	channel := a.telegram.AddChat(datacentre.Channel, "Main Channel", anna)
+	a.startWorker()
+	a.startListener()
+	a.startListener()
+	a.signIn(anna)
+	a.followed(startWithin, channel)
+
+	frozen := a.holder()
+	frozen.signal(syscall.SIGSTOP)
+	a.followed(handedOver, channel)
+	require.NotSame(t, frozen, a.holder())
+	frozen.signal(syscall.SIGCONT)
+	eventually(t, startWithin, func(context.Context) error {
+		if a.metric(frozen, `tgfleet_mtproto_leases_total{result="lost"}`) != "1" {
+			return errors.New("the one that was frozen does not know yet that its lease is lost")
+		}
+		return nil
+	})
+	a.followed(startWithin, channel)
+	require.Zero(t, a.telegram.Overlaps(), "no moment with two holders")
+}
+
+// holder returns the listener that is connected.
+func (a *accounts) holder() (holder *server) {
+	a.t.Helper()
+	eventually(a.t, startWithin, func(context.Context) error {
+		for _, l := range a.listeners {
+			if a.metric(l, `tgfleet_mtproto_clients{state="connected"}`) == "1" {
+				holder = l
+				return nil
+			}
+		}
+		return errors.New("nobody is connected")
+	})
+	return holder
+}
+
+// metric returns what a listener tells of a series; empty when it does not answer.
+func (a *accounts) metric(l *server, series string) string {
+	a.t.Helper()
+	ctx, cancel := context.WithTimeout(a.t.Context(), time.Second)
+	defer cancel()
+	got, err := get(ctx, l.url+"/metrics")
+	if err != nil {
+		return ""
+	}
+	for line := range strings.Lines(got.body) {
+		if value, found := strings.CutPrefix(line, series+" "); found {
+			return strings.TrimSpace(value)
+		}
+	}
+	return ""
 }
 
 // happenIn lets one thing happen: mostly posts, then edits, then deletions.
