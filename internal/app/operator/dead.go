@@ -284,6 +284,8 @@ func formatName(f ingest.Format) string {
 		return "mtproto_tl"
 	case ingest.QueuedBatch:
 		return "queued_batch"
+	case ingest.SealedTL:
+		return "sealed_tl"
 	default:
 		return "format-" + strconv.Itoa(int(f))
 	}

@@ -1,6 +1,7 @@
 package mtproto
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -64,10 +65,8 @@ func (h *holder) connect(ctx context.Context, l account.Lease, connector *accoun
 	if ctx.Err() != nil {
 		return nil
 	}
-	if cause := context.Cause(within); cause != nil {
-		return cause
-	}
-	return err
+	// gotd returns nil for some ends that nobody asked for.
+	return cmp.Or(context.Cause(within), err, errEnded)
 }
 
 func (h *holder) newClient(

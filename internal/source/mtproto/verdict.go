@@ -17,6 +17,8 @@ var (
 	errNoSession = errors.New("no session is stored")
 	// errStuck is why a client ends when Telegram does not answer it any more.
 	errStuck = errors.New("telegram does not answer")
+	// errEnded is why a client ends when gotd does not say why.
+	errEnded = errors.New("the client ended")
 	// errQueueChanged is why a client ends when another Redis has taken over: the next one begins further back.
 	errQueueChanged = errors.New("another redis has taken over")
 )
