@@ -276,5 +276,5 @@ func (a *Account) self() *tg.User {
 	return u
 }
 
-// byID returns copies of messages in the order of their ids.
+// sortedIDs returns the ids of messages in their order.
 func sortedIDs(messages map[int]*Message) []int { return slices.Sorted(maps.Keys(messages)) }
