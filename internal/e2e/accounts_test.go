@@ -92,6 +92,12 @@ func (a *accounts) messages(chat *datacentre.Chat) map[int]archived {
 	return all
 }
 
+// isKnownToBeGone tells whether the archive knows the end of a message whose chat Telegram did not name.
+func (a *accounts) isKnownToBeGone(of *datacentre.Account, id int) bool {
+	a.t.Helper()
+	return a.db.count(fmt.Sprintf("SELECT count(*) FROM chatless_deletions WHERE scope = %d AND message_id = %d", of.ID, id)) == 1
+}
+
 // followed waits until posts to each chat come through to the archive.
 func (a *accounts) followed(within time.Duration, chats ...*datacentre.Chat) {
 	a.t.Helper()
@@ -157,11 +163,16 @@ func TestNoUpdateOfAnAccountIsLost(t *testing.T) {
 	a.settled(startWithin)
 
 	for _, chat := range chats {
+		unseen := 0
 		eventually(t, startWithin, func(context.Context) error {
 			there := a.messages(chat)
+			unseen = 0
 			for _, m := range a.telegram.History(chat) {
 				got, found := there[m.ID]
 				switch {
+				case !found && m.Deleted && chat.Kind == datacentre.Private && a.isKnownToBeGone(anna, m.ID):
+					// Telegram names no chat with such an end, and what was never seen is in none.
+					unseen++
 				case !found && m.Deleted:
 					return fmt.Errorf("%s: the end of %d is missing", chat.Title, m.ID)
 				case !found:
@@ -174,7 +185,7 @@ func TestNoUpdateOfAnAccountIsLost(t *testing.T) {
 			}
 			return nil
 		})
-		require.Len(t, a.messages(chat), len(a.telegram.History(chat)), "%s: each message once", chat.Title)
+		require.Len(t, a.messages(chat), len(a.telegram.History(chat))-unseen, "%s: each message once", chat.Title)
 	}
 	require.Zero(t, a.telegram.Overlaps(), "no moment with two holders")
 	for _, l := range a.listeners {
