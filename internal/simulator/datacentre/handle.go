@@ -1,8 +1,6 @@
 package datacentre
 
 import (
-	"net"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -12,8 +10,8 @@ import (
 	"github.com/gotd/td/tgtest"
 )
 
-// keyUse is who has used a key last: two clients that use one in turns are two holders of one session.
-type keyUse struct{ last, before int64 }
+// keyDuplicated is why Telegram ends a session that two clients use at once.
+const keyDuplicated = "AUTH_KEY_DUPLICATED"
 
 // users is the answer to a call that asks for users: a bare vector, which tgtest sends in its own way.
 type users struct {
@@ -38,7 +36,7 @@ var methods = map[uint32]method{
 		if err != nil {
 			return nil, err
 		}
-		return s.difference(a, r), nil
+		return s.difference(a, r)
 	}},
 	tg.UpdatesGetChannelDifferenceRequestTypeID: {
 		"updates.getChannelDifference", func(s *Server, a *Account, b *bin.Buffer) (bin.Encoder, error) {
@@ -55,24 +53,6 @@ var methods = map[uint32]method{
 			return nil, err
 		}
 		return s.dialogs(a, r), nil
-	}},
-	tg.MessagesGetHistoryRequestTypeID: {"messages.getHistory", func(s *Server, a *Account, b *bin.Buffer) (bin.Encoder, error) {
-		r, err := read[tg.MessagesGetHistoryRequest](b)
-		if err != nil {
-			return nil, err
-		}
-		peer, ok := r.Peer.(*tg.InputPeerChannel)
-		if !ok {
-			return nil, tgerr.New(400, "PEER_ID_INVALID")
-		}
-		chat, err := s.channelOf(a, &tg.InputChannel{ChannelID: peer.ChannelID, AccessHash: peer.AccessHash})
-		if err != nil {
-			return nil, err
-		}
-		users, chats := chat.people()
-		return &tg.MessagesChannelMessages{
-			Pts: chat.sequence.pts, Count: len(chat.sequence.messages), Messages: s.page(chat, r.OffsetID, r.Limit), Users: users, Chats: chats,
-		}, nil
 	}},
 }
 
@@ -93,8 +73,6 @@ func (s *Server) handle(_ *tgtest.Server, req *tgtest.Request) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	key := req.Session.AuthKey.ID
-	s.used(key, req.Session.ID)
 	if id == tg.HelpGetConfigRequestTypeID {
 		return s.mtproto.SendResult(req, s.config())
 	}
@@ -114,11 +92,7 @@ func (s *Server) handle(_ *tgtest.Server, req *tgtest.Request) error {
 
 // config tells clients where the data centre is, which is where they connect from then on.
 func (s *Server) config() *tg.Config {
-	here := net.TCPAddrFromAddrPort(netip.MustParseAddrPort(s.addr))
-	return &tg.Config{
-		ThisDC: DC, Expires: int(time.Now().Add(time.Hour).Unix()),
-		DCOptions: []tg.DCOption{{ID: DC, IPAddress: here.IP.String(), Port: here.Port, Static: true}},
-	}
+	return &tg.Config{ThisDC: DC, Expires: int(time.Now().Add(time.Hour).Unix()), DCOptions: []tg.DCOption{option(s.addr)}}
 }
 
 func (s *Server) result(id uint32, req *tgtest.Request) (bin.Encoder, error) {
@@ -150,43 +124,25 @@ func (s *Server) answer(id uint32, req *tgtest.Request) (bin.Encoder, error) {
 		return nil, tgerr.New(400, "INPUT_METHOD_INVALID")
 	}
 	s.calls[m.name]++
-	if wait, flooded := s.floods[m.name]; flooded {
-		delete(s.floods, m.name)
-		return nil, flood(wait)
+	if err := s.flooded(m.name); err != nil {
+		return nil, err
 	}
 	return m.answer(s, account, req.Buf)
 }
 
-// used notes who uses a key, and counts when somebody uses it again after somebody else did: a client that reconnects has another session,
-// and never goes back to the one before.
-func (s *Server) used(key keyID, session int64) {
-	use := s.use[key]
-	if use.last == session {
-		return
-	}
-	if use.before == session {
-		s.overlap++
-	}
-	s.use[key] = keyUse{last: session, before: use.last}
-}
-
-// Refuse lets every call of account fail with a kind of error: "AUTH_KEY_DUPLICATED" is Telegram's 406, the others are 401. The empty kind
-// ends it.
+// Refuse lets every call of account fail with a kind of error from now on: AUTH_KEY_DUPLICATED is Telegram's 406, the others are 401.
 func (s *Server) Refuse(account *Account, kind string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for key, of := range s.byKey {
-		if of == account && kind != "" {
+		if of == account {
 			s.refused[key] = kind
 		}
-	}
-	if kind == "" {
-		clear(s.refused)
 	}
 }
 
 func refuse(kind string) error {
-	if kind == "AUTH_KEY_DUPLICATED" {
+	if kind == keyDuplicated {
 		return tgerr.New(406, kind)
 	}
 	return tgerr.New(401, kind)

@@ -11,7 +11,7 @@ import (
 )
 
 // sendWithin bounds a push: a client that does not read loses it.
-const sendWithin = 5 * time.Second
+const sendWithin = time.Second
 
 // update returns what happened to m as an update with its place.
 func (c *Chat) update(kind happeningKind, m *Message, pts int) tg.UpdateClass {
@@ -35,26 +35,29 @@ func (c *Chat) update(kind happeningKind, m *Message, pts int) tg.UpdateClass {
 	}
 }
 
-// push tells every member of chat, as far as the faults let it.
+// push tells every member of chat, as far as the faults let it. A push that is held comes after the next one that is not; the last one that is held
+// is lost.
 func (s *Server) push(chat *Chat, kind happeningKind, m *Message, pts int) {
-	users, chats := chat.people()
-	container := &tg.Updates{
-		Updates: []tg.UpdateClass{chat.update(kind, m, pts)}, Users: users, Chats: chats, Date: firstDate + s.clock,
-	}
 	for _, member := range chat.members {
-		switch r := s.random.Float64(); {
-		case r < s.faults.Lost:
-		case r < s.faults.Lost+s.faults.Reordered && member.held == nil:
+		users, chats := chat.people(member)
+		container := &tg.Updates{
+			Updates: []tg.UpdateClass{chat.update(kind, m, pts)}, Users: users, Chats: chats, Date: firstDate + s.clock,
+		}
+		r := s.random.Float64()
+		if r < s.faults.Lost {
+			continue
+		}
+		if r < s.faults.Lost+s.faults.Reordered && member.held == nil {
 			member.held = container
-		case r < s.faults.Lost+s.faults.Reordered+s.faults.Repeated:
+			continue
+		}
+		s.send(member, container)
+		if r < s.faults.Lost+s.faults.Reordered+s.faults.Repeated {
 			s.send(member, container)
-			s.send(member, container)
-		default:
-			s.send(member, container)
-			if held := member.held; held != nil {
-				member.held = nil
-				s.send(member, held)
-			}
+		}
+		if held := member.held; held != nil {
+			member.held = nil
+			s.send(member, held)
 		}
 	}
 }
@@ -66,11 +69,4 @@ func (s *Server) send(account *Account, u tg.UpdatesClass) {
 		defer cancel()
 		return s.mtproto.Send(ctx, session, proto.MessageFromServer, u) != nil
 	})
-}
-
-// Push sends u to account as it is, whatever the faults.
-func (s *Server) Push(account *Account, u tg.UpdatesClass) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.send(account, u)
 }

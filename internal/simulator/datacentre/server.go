@@ -3,6 +3,8 @@
 // what really happened, and hands that record out, so that what a client has can be held against it. It keeps the rules of
 // https://core.telegram.org/api/updates; what it does not know it refuses as Telegram does.
 //
+// It notices when two connections use one key, and ends such a session as Telegram does.
+//
 // It stands on gotd's tgtest, which has a data race of its own: a client that makes a key while others speak with the server. What tests that
 // runs without the race detector.
 package datacentre
@@ -13,15 +15,18 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
-	"errors"
 	"fmt"
+	"math"
 	mathrand "math/rand/v2"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
 	"github.com/gotd/td/crypto"
 	"github.com/gotd/td/exchange"
+	"github.com/gotd/td/tg"
+	"github.com/gotd/td/tgerr"
 	"github.com/gotd/td/tgtest"
 	"github.com/gotd/td/transport"
 )
@@ -29,8 +34,9 @@ import (
 // DC is the number of the data centre.
 const DC = 2
 
-// readWithin is longer than the minute between a client's pings.
-const readWithin = 5 * time.Minute
+// silentMost is after how long a connection is closed that says nothing: gotd asks for as much with each of its pings, a minute apart (it calls
+// ping_delay_disconnect, https://core.telegram.org/mtproto/service_messages#deferred-connection-closure-ping).
+const silentMost = 75 * time.Second
 
 // Config says how a server behaves. The zero Config is a server without faults.
 type Config struct {
@@ -66,13 +72,17 @@ type Server struct {
 	nextID   int64
 	clock    int
 	calls    map[string]int
-	floods   map[string]time.Duration
+	floods   map[string]time.Time
+	// told is the wait that the callers of a method know of, and early how often one did not keep to it.
+	told  map[string]time.Time
+	early int
 	// byKey is who has signed in with a key.
 	byKey   map[keyID]*Account
 	logins  logins
 	refused map[keyID]string
-	use     map[keyID]keyUse
-	overlap int
+	// live is how many connections use a key, and overlaps how often a second one did while the first was still there.
+	live     map[keyID]int
+	overlaps int
 }
 
 type keyID = [8]byte
@@ -85,8 +95,8 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, key: key, random: mathrand.New(mathrand.NewPCG(cfg.Seed, 0)), nextID: 1000,
-		calls: map[string]int{}, floods: map[string]time.Duration{}, byKey: map[keyID]*Account{}, logins: newLogins(),
-		refused: map[keyID]string{}, use: map[keyID]keyUse{},
+		calls: map[string]int{}, floods: map[string]time.Time{}, told: map[string]time.Time{}, byKey: map[keyID]*Account{}, logins: newLogins(),
+		refused: map[keyID]string{}, live: map[keyID]int{},
 	}
 	s.mtproto = s.newMTProto()
 	return s, nil
@@ -95,7 +105,7 @@ func New(cfg Config) (*Server, error) {
 func (s *Server) newMTProto() *tgtest.Server {
 	handler := tgtest.HandlerFunc(s.handle)
 	return tgtest.NewServer(exchange.PrivateKey{RSA: s.key}, tgtest.UnpackInvoke(handler), tgtest.ServerOptions{
-		DC: DC, ReadTimeout: readWithin, Codec: transport.Intermediate.Codec,
+		DC: DC, ReadTimeout: silentMost, Codec: transport.Intermediate.Codec,
 	})
 }
 
@@ -112,7 +122,7 @@ func (s *Server) Start(ctx context.Context) error {
 		return fmt.Errorf("listen: %w", err)
 	}
 	s.addr = listener.Addr().String()
-	s.conns = &conns{Listener: listener, open: map[*known]bool{}}
+	s.conns = &conns{Listener: listener, uses: s.uses, open: map[*known]bool{}}
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s.serving, s.stop, s.ended = serving, stop, make(chan struct{})
 	go func(mtproto *tgtest.Server, conns *conns, ended chan struct{}) {
@@ -152,6 +162,14 @@ func (s *Server) Addr() string {
 	return s.addr
 }
 
+// Option returns where the server serves, as clients of gotd's want it.
+func (s *Server) Option() tg.DCOption { return option(s.Addr()) }
+
+func option(addr string) tg.DCOption {
+	here := net.TCPAddrFromAddrPort(netip.MustParseAddrPort(addr))
+	return tg.DCOption{ID: DC, IPAddress: here.IP.String(), Port: here.Port, Static: true}
+}
+
 // PublicKey returns the server's public key as clients want it, in PEM.
 func (s *Server) PublicKey() []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "RSA PUBLIC KEY", Bytes: x509.MarshalPKCS1PublicKey(&s.key.PublicKey)})
@@ -164,11 +182,32 @@ func (s *Server) SetFaults(f Faults) {
 	s.faults = f
 }
 
-// Flood lets the next call of method fail with a flood wait of d, once. Methods are called by their names in TL.
+// Flood lets every call of method fail with a flood wait, for d. Methods are called by their names in TL.
 func (s *Server) Flood(method string, d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.floods[method] = d
+	s.floods[method] = time.Now().Add(d)
+}
+
+// Early returns how often a method was called again before the wait was over that its caller had been told.
+func (s *Server) Early() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.early
+}
+
+// flooded returns the refusal of a call of method that has to wait; nil when it has not. The first call is told how long, the others should have
+// known.
+func (s *Server) flooded(method string) error {
+	until, told := s.floods[method]
+	if !told || time.Now().After(until) {
+		return nil
+	}
+	if s.told[method] == until {
+		s.early++
+	}
+	s.told[method] = until
+	return tgerr.New(420, fmt.Sprintf("FLOOD_WAIT_%d", int(math.Ceil(time.Until(until).Seconds()))))
 }
 
 // Calls returns how often method was called, by its name in TL.
@@ -178,11 +217,33 @@ func (s *Server) Calls(method string) int {
 	return s.calls[method]
 }
 
-// Overlaps returns how often two clients with the same key were seen to speak in turns: Telegram ends such a session.
+// Overlaps returns how often a connection began to use a key while another one with the same key was open. As Telegram does, the server ends
+// such a session: every call with the key is refused from then on with AUTH_KEY_DUPLICATED.
 func (s *Server) Overlaps() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.overlap
+	return s.overlaps
+}
+
+// Connections returns how many connections were ever accepted.
+func (s *Server) Connections() int {
+	s.mu.Lock()
+	conns := s.conns
+	s.mu.Unlock()
+	conns.mu.Lock()
+	defer conns.mu.Unlock()
+	return conns.accepted
+}
+
+// uses notes that one connection more (by is 1) or fewer (by is -1) uses a key.
+func (s *Server) uses(key keyID, by int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.live[key] += by
+	if by > 0 && s.live[key] > 1 {
+		s.overlaps++
+		s.refused[key] = keyDuplicated
+	}
 }
 
 // Kick closes all connections; the clients may come back.
@@ -191,59 +252,4 @@ func (s *Server) Kick() {
 	conns := s.conns
 	s.mu.Unlock()
 	conns.kick()
-}
-
-// conns is a listener that knows its connections: tgtest leaves them open when it ends.
-type conns struct {
-	net.Listener
-
-	mu     sync.Mutex
-	open   map[*known]bool
-	closed bool
-}
-
-// Accept implements net.Listener.
-func (c *conns) Accept() (net.Conn, error) {
-	conn, err := c.Listener.Accept()
-	if err != nil {
-		return nil, err
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed {
-		return nil, errors.Join(net.ErrClosed, conn.Close())
-	}
-	known := &known{Conn: conn, of: c}
-	c.open[known] = true
-	return known, nil
-}
-
-func (c *conns) kick() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for conn := range c.open {
-		_ = conn.Conn.Close()
-	}
-	clear(c.open)
-}
-
-func (c *conns) closeAll() {
-	c.mu.Lock()
-	c.closed = true
-	c.mu.Unlock()
-	c.kick()
-}
-
-// known is a connection that its listener knows until it is closed.
-type known struct {
-	net.Conn
-	of *conns
-}
-
-// Close implements net.Conn.
-func (k *known) Close() error {
-	k.of.mu.Lock()
-	delete(k.of.open, k)
-	k.of.mu.Unlock()
-	return k.Conn.Close()
 }

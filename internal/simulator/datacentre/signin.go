@@ -2,7 +2,6 @@ package datacentre
 
 import (
 	"crypto/rand"
-	"fmt"
 	"slices"
 	"time"
 
@@ -62,16 +61,11 @@ func (s *Server) signIn(id uint32, req *tgtest.Request) (answer bin.Encoder, kno
 		return nil, false, nil
 	}
 	s.calls[m.name]++
-	if wait, flooded := s.floods[m.name]; flooded {
-		delete(s.floods, m.name)
-		return nil, true, flood(wait)
+	if err := s.flooded(m.name); err != nil {
+		return nil, true, err
 	}
 	answer, err = m.answer(s, req)
 	return answer, true, err
-}
-
-func flood(wait time.Duration) error {
-	return tgerr.New(420, fmt.Sprintf("FLOOD_WAIT_%d", int(wait.Seconds())))
 }
 
 // done lets account be signed in with the client's key.

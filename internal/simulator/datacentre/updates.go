@@ -8,6 +8,9 @@ import (
 // differenceTogether is how many happenings are told at once: the rest comes with the next difference.
 const differenceTogether = 100
 
+// errNoPlace is Telegram's answer to a difference from nowhere (https://core.telegram.org/method/updates.getDifference#possible-errors).
+var errNoPlace = tgerr.New(400, "PERSISTENT_TIMESTAMP_EMPTY")
+
 func (s *Server) state(pts int) tg.UpdatesState {
 	return tg.UpdatesState{Pts: pts, Qts: 1, Seq: 1, Date: firstDate + s.clock}
 }
@@ -18,6 +21,8 @@ type told struct {
 	updates  []tg.UpdateClass
 	users    []tg.UserClass
 	chats    []tg.ChatClass
+	// to is who is told.
+	to *Account
 }
 
 // tell adds the happenings of q that come after the place pts, which belong to chats by chatOf.
@@ -29,7 +34,7 @@ func (t *told) tell(q *sequence, pts int, happenings []happening, chatOf func(*M
 		chat := chatOf(m)
 		if !met[chat.ID] {
 			met[chat.ID] = true
-			users, chats := chat.people()
+			users, chats := chat.people(t.to)
 			t.users, t.chats = append(t.users, users...), append(t.chats, chats...)
 		}
 		switch {
@@ -46,25 +51,28 @@ func (t *told) tell(q *sequence, pts int, happenings []happening, chatOf func(*M
 	}
 }
 
-func (s *Server) difference(a *Account, r *tg.UpdatesGetDifferenceRequest) tg.UpdatesDifferenceClass {
+func (s *Server) difference(a *Account, r *tg.UpdatesGetDifferenceRequest) (tg.UpdatesDifferenceClass, error) {
+	if r.Pts < firstPts {
+		return nil, errNoPlace
+	}
 	q := &a.sequence
 	happened := q.after(r.Pts)
 	if len(happened) == 0 {
-		return &tg.UpdatesDifferenceEmpty{Date: firstDate + s.clock, Seq: 1}
+		return &tg.UpdatesDifferenceEmpty{Date: firstDate + s.clock, Seq: 1}, nil
 	}
 	if most := s.cfg.DifferenceMost; most > 0 && len(happened) > most {
-		return &tg.UpdatesDifferenceTooLong{Pts: q.pts}
+		return &tg.UpdatesDifferenceTooLong{Pts: q.pts}, nil
 	}
 	now := happened[:min(len(happened), differenceTogether)]
-	var t told
+	t := told{to: a}
 	t.tell(q, r.Pts, now, s.privateOf(a))
 	state := s.state(r.Pts + len(now))
 	if len(now) < len(happened) {
 		return &tg.UpdatesDifferenceSlice{
 			NewMessages: t.messages, OtherUpdates: t.updates, Users: t.users, Chats: t.chats, IntermediateState: state,
-		}
+		}, nil
 	}
-	return &tg.UpdatesDifference{NewMessages: t.messages, OtherUpdates: t.updates, Users: t.users, Chats: t.chats, State: state}
+	return &tg.UpdatesDifference{NewMessages: t.messages, OtherUpdates: t.updates, Users: t.users, Chats: t.chats, State: state}, nil
 }
 
 // privateOf finds the private chat of a that a message is in.
@@ -84,12 +92,15 @@ func (s *Server) channelDifference(a *Account, r *tg.UpdatesGetChannelDifference
 	if err != nil {
 		return nil, err
 	}
+	if r.Pts < firstPts || r.Limit < 1 {
+		return nil, errNoPlace
+	}
 	q := &chat.sequence
 	happened := q.after(r.Pts)
 	if len(happened) == 0 {
 		return &tg.UpdatesChannelDifferenceEmpty{Final: true, Pts: r.Pts}, nil
 	}
-	users, chats := chat.people()
+	users, chats := chat.people(a)
 	if most := s.cfg.ChannelDifferenceMost; most > 0 && len(happened) > most {
 		newest := s.page(chat, 0, 10)
 		return &tg.UpdatesChannelDifferenceTooLong{
@@ -97,7 +108,7 @@ func (s *Server) channelDifference(a *Account, r *tg.UpdatesGetChannelDifference
 		}, nil
 	}
 	now := happened[:min(len(happened), r.Limit, differenceTogether)]
-	var t told
+	t := told{to: a}
 	t.tell(q, r.Pts, now, func(*Message) *Chat { return chat })
 	pts := r.Pts + len(now)
 	return &tg.UpdatesChannelDifference{
@@ -108,7 +119,7 @@ func (s *Server) channelDifference(a *Account, r *tg.UpdatesGetChannelDifference
 // channelOf returns the channel that an account names, if it may see it.
 func (s *Server) channelOf(a *Account, named tg.InputChannelClass) (*Chat, error) {
 	input, ok := named.(*tg.InputChannel)
-	if !ok || input.AccessHash != accessHash(input.ChannelID) {
+	if !ok || input.AccessHash != a.AccessHash(input.ChannelID) {
 		return nil, tgerr.New(400, "CHANNEL_INVALID")
 	}
 	chat := s.channel(input.ChannelID)
@@ -150,7 +161,7 @@ func (s *Server) dialogs(a *Account, r *tg.MessagesGetDialogsRequest) tg.Message
 		if chat.ID <= after || len(page.Dialogs) == r.Limit {
 			continue
 		}
-		users, chats := chat.people()
+		users, chats := chat.people(a)
 		page.Dialogs = append(page.Dialogs, dialog(chat))
 		page.Users, page.Chats = append(page.Users, users...), append(page.Chats, chats...)
 		if top := chat.sequenceOf().messages[chat.sequenceOf().maxID]; top != nil && !top.Deleted && top.ChatID == chat.ID {

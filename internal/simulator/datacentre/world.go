@@ -231,8 +231,8 @@ func (s *Server) channel(id int64) *Chat {
 
 func (c *Chat) isMember(a *Account) bool { return slices.Contains(c.members, a) }
 
-// accessHash is what an account names a channel or a user with.
-func accessHash(id int64) int64 { return id * 7919 }
+// AccessHash is what the account names a channel or a user with; it is good for no other account.
+func (a *Account) AccessHash(id int64) int64 { return a.ID<<32 ^ id*7919 }
 
 // tl returns the message as Telegram writes it.
 func (c *Chat) tl(m *Message) *tg.Message {
@@ -252,24 +252,24 @@ func (c *Chat) tl(m *Message) *tg.Message {
 	return out
 }
 
-// people returns the chat, or the person of a private one, as Telegram tells of them beside messages.
-func (c *Chat) people() (users []tg.UserClass, chats []tg.ChatClass) {
+// people returns the chat, or the person of a private one, as Telegram tells an account of them beside messages.
+func (c *Chat) people(of *Account) (users []tg.UserClass, chats []tg.ChatClass) {
 	if c.Kind == Private {
 		user := &tg.User{ID: c.ID, FirstName: c.Title}
-		user.SetAccessHash(accessHash(c.ID))
+		user.SetAccessHash(of.AccessHash(c.ID))
 		return []tg.UserClass{user}, nil
 	}
 	channel := &tg.Channel{
 		ID: c.ID, Title: c.Title, Date: firstDate, Photo: &tg.ChatPhotoEmpty{}, Broadcast: c.Kind == Channel, Megagroup: c.Kind == Supergroup,
 	}
-	channel.SetAccessHash(accessHash(c.ID))
+	channel.SetAccessHash(of.AccessHash(c.ID))
 	return nil, []tg.ChatClass{channel}
 }
 
 // self returns the account as Telegram tells it of itself.
 func (a *Account) self() *tg.User {
 	u := &tg.User{ID: a.ID, Self: true, Bot: a.Token != "", FirstName: a.FirstName}
-	u.SetAccessHash(accessHash(a.ID))
+	u.SetAccessHash(a.AccessHash(a.ID))
 	if a.Username != "" {
 		u.SetUsername(a.Username)
 	}
