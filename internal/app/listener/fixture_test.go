@@ -48,6 +48,8 @@ type fixture struct {
 	sink     *sink
 	queue    *queue
 	log      *lockedBuffer
+	// registry is that of the listener that was started last.
+	registry *prometheus.Registry
 }
 
 func setup(t *testing.T, cfg datacentre.Config) *fixture {
@@ -69,6 +71,18 @@ func setup(t *testing.T, cfg datacentre.Config) *fixture {
 	return f
 }
 
+// following returns a fixture with a listener that follows an account, of which anna has a channel.
+func following(t *testing.T) (f *fixture, anna *datacentre.Account, c account.Connector, channel *datacentre.Chat) {
+	t.Helper()
+	f = setup(t, datacentre.Config{})
+	f.start()
+	anna = f.user("1")
+	channel = f.telegram.AddChat(datacentre.Channel, "Main Channel", anna)
+	c = f.connect(anna)
+	f.followed(channel)
+	return f, anna, c, channel
+}
+
 // listener is a running listener; stop ends it as SIGTERM does.
 type listener struct {
 	stop  func()
@@ -78,13 +92,14 @@ type listener struct {
 // start runs a listener until it is stopped, or the test ends.
 func (f *fixture) start() *listener {
 	f.t.Helper()
+	f.registry = prometheus.NewRegistry()
 	l, err := mtproto.New(mtproto.Config{
 		Connectors: f.db.Connectors(), Sessions: f.db.Sessions(), SignIns: f.db.SignIns(), States: f.db.UpdateStates(),
 		Hashes: f.db.AccessHashes(), Leases: f.db.Leases(), Queue: f.queue, Sealer: f.ring, Sink: f.sink,
 		Telegram: mtproto.Telegram{AppID: 1, AppHash: "0123456789abcdef0123456789abcdef", Server: &mtproto.Server{
 			DC: datacentre.DC, Addr: f.telegram.Addr(), PublicKeys: f.telegram.PublicKey(),
 		}},
-		Log: obs.NewLogger(f.log, slog.LevelDebug, "text"), Registerer: prometheus.NewRegistry(),
+		Log: obs.NewLogger(f.log, slog.LevelDebug, "text"), Registerer: f.registry,
 		Beat: obs.NewHealth().Loop("accounts", time.Minute),
 	})
 	require.NoError(f.t, err)
@@ -170,6 +185,22 @@ func (f *fixture) waitStatus(c account.Connector, status account.ConnectorStatus
 		return now.Status == status
 	}, c.Label+" is "+string(status))
 	return now
+}
+
+// metric returns the sum of a metric's series, as the listener that was started last tells them.
+func (f *fixture) metric(name string) (sum float64) {
+	f.t.Helper()
+	families, err := f.registry.Gather()
+	require.NoError(f.t, err)
+	for _, family := range families {
+		if family.GetName() != name {
+			continue
+		}
+		for _, series := range family.GetMetric() {
+			sum += series.GetCounter().GetValue() + series.GetGauge().GetValue()
+		}
+	}
+	return sum
 }
 
 func (f *fixture) eventually(happened func() bool, what string) {

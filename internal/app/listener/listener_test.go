@@ -16,12 +16,7 @@ import (
 
 func TestPushesComeThroughAsTheyAre(t *testing.T) {
 	t.Parallel()
-	f := setup(t, datacentre.Config{})
-	f.start()
-	anna := f.user("1")
-	channel := f.telegram.AddChat(datacentre.Channel, "Main Channel", anna)
-	c := f.connect(anna)
-	f.followed(channel)
+	f, anna, c, channel := following(t)
 	m := f.telegram.Post(channel, "harbour at dawn")
 	f.eventually(func() bool { return f.sink.has(key("text", channel, m.ID, "harbour at dawn")) }, "the post comes through")
 	for _, e := range f.sink.all() {
@@ -125,12 +120,7 @@ func TestARefusedAccountNeedsSomebody(t *testing.T) {
 	} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
-			f := setup(t, datacentre.Config{})
-			f.start()
-			anna := f.user("1")
-			channel := f.telegram.AddChat(datacentre.Channel, "Main Channel", anna)
-			c := f.connect(anna)
-			f.followed(channel)
+			f, anna, c, _ := following(t)
 			before, _, err := f.db.Sessions().Load(t.Context(), c.ID)
 			require.NoError(t, err)
 			f.telegram.Refuse(anna, kind)
@@ -145,12 +135,7 @@ func TestARefusedAccountNeedsSomebody(t *testing.T) {
 
 func TestAForgottenKeyIsNotReplaced(t *testing.T) {
 	t.Parallel()
-	f := setup(t, datacentre.Config{})
-	f.start()
-	anna := f.user("1")
-	channel := f.telegram.AddChat(datacentre.Channel, "Main Channel", anna)
-	c := f.connect(anna)
-	f.followed(channel)
+	f, _, c, _ := following(t)
 	before, _, err := f.db.Sessions().Load(t.Context(), c.ID)
 	require.NoError(t, err)
 	f.telegram.ForgetKeys()
@@ -190,19 +175,24 @@ func TestAForbiddenChannelIsLeftAloneAndOthersGoOn(t *testing.T) {
 
 func TestAFloodWaitDelaysItsMethodAlone(t *testing.T) {
 	t.Parallel()
-	f := setup(t, datacentre.Config{})
-	f.start()
-	anna := f.user("1")
-	channel := f.telegram.AddChat(datacentre.Channel, "Main Channel", anna)
+	f, anna, _, channel := following(t)
 	friend := f.telegram.AddPrivate(anna, "Friend")
-	f.connect(anna)
-	f.followed(channel, friend)
-	f.telegram.Flood("updates.getDifference", 2*time.Second)
+	f.followed(friend)
+	f.telegram.Flood("updates.getDifference", 3*time.Second)
 	f.telegram.SetFaults(datacentre.Faults{Lost: 1})
 	lost := f.telegram.Post(friend, "lost")
 	f.telegram.SetFaults(datacentre.Faults{})
-	f.followed(friend, channel)
+	f.followed(friend)
+	// Until the wait is over channels go on, their differences too.
+	asked := f.telegram.Calls("updates.getChannelDifference")
+	f.telegram.SetFaults(datacentre.Faults{Lost: 1})
+	other := f.telegram.Post(channel, "lost too")
+	f.telegram.SetFaults(datacentre.Faults{})
+	f.followed(channel)
+	f.eventually(func() bool { return f.sink.has(key("new", channel, other.ID, "")) }, "the channel's gap is filled")
+	require.Greater(t, f.telegram.Calls("updates.getChannelDifference"), asked)
 	f.eventually(func() bool { return f.sink.has(key("new", friend, lost.ID, "")) }, "the lost one comes after the wait")
+	require.Zero(t, f.telegram.Early(), "nobody asked before the wait was over")
 }
 
 func TestAnotherRedisLetsTheAccountGoBack(t *testing.T) {
