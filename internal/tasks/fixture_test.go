@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"os"
 	"strconv"
-	"sync"
 	"testing"
 	"time"
 
@@ -31,6 +30,7 @@ import (
 	"github.com/tgfleet/tgfleet/internal/seal"
 	"github.com/tgfleet/tgfleet/internal/store"
 	"github.com/tgfleet/tgfleet/internal/tasks"
+	"github.com/tgfleet/tgfleet/internal/testkit"
 )
 
 var postgres = localtest.Postgres{Migrate: func(ctx context.Context, url string) error {
@@ -59,7 +59,7 @@ type worker struct {
 	queue    tasks.IngestQueue
 	settler  *tasks.Settler
 	registry *prometheus.Registry
-	log      *logBuffer
+	log      *testkit.Buffer
 }
 
 // setup returns a worker whose settler runs; serve and drain start the rest. A nil normaliser is the real one.
@@ -71,7 +71,7 @@ func setup(t *testing.T, normaliser tasks.Normaliser) *worker {
 func setupOn(t *testing.T, url string, normaliser tasks.Normaliser) *worker {
 	t.Helper()
 	w := &worker{
-		t: t, queue: tasks.IngestQueue{Client: queuetest.Client(t)}, registry: prometheus.NewRegistry(), log: &logBuffer{},
+		t: t, queue: tasks.IngestQueue{Client: queuetest.Client(t)}, registry: prometheus.NewRegistry(), log: &testkit.Buffer{},
 	}
 	var err error
 	w.db, err = store.Open(t.Context(), seal.Secret(url), store.Options{})
@@ -198,22 +198,4 @@ func ids(numbers ...int) string {
 		b.WriteString(strconv.Itoa(n))
 	}
 	return b.String()
-}
-
-// logBuffer is a log that a test can read while others write.
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }

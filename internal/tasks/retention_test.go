@@ -19,6 +19,7 @@ import (
 	"github.com/tgfleet/tgfleet/internal/seal"
 	"github.com/tgfleet/tgfleet/internal/store"
 	"github.com/tgfleet/tgfleet/internal/tasks"
+	"github.com/tgfleet/tgfleet/internal/testkit"
 )
 
 // keeper is a worker that only keeps house, on a clock of its own and with a retention of two days.
@@ -31,7 +32,7 @@ type keeper struct {
 
 func setupKeeper(t *testing.T, url string) *keeper {
 	t.Helper()
-	k := &keeper{worker: &worker{t: t, registry: prometheus.NewRegistry(), log: &logBuffer{}}}
+	k := &keeper{worker: &worker{t: t, registry: prometheus.NewRegistry(), log: &testkit.Buffer{}}}
 	var err error
 	k.db, err = store.Open(t.Context(), seal.Secret(url), store.Options{})
 	require.NoError(t, err)

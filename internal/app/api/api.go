@@ -14,14 +14,12 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tgfleet/tgfleet/internal/accept"
 	"github.com/tgfleet/tgfleet/internal/app/process"
 	"github.com/tgfleet/tgfleet/internal/config"
 	"github.com/tgfleet/tgfleet/internal/ingest"
 	"github.com/tgfleet/tgfleet/internal/lifecycle"
 	"github.com/tgfleet/tgfleet/internal/obs"
 	"github.com/tgfleet/tgfleet/internal/source/webhook"
-	"github.com/tgfleet/tgfleet/internal/tasks"
 )
 
 // loopBound is how long the process's own loops may be silent: several turns of the slowest, each with its longest wait.
@@ -34,19 +32,13 @@ func Run(ctx context.Context, cfg config.API, log *slog.Logger) error {
 
 // RunAt is Run where updates are received at the times that now tells.
 func RunAt(ctx context.Context, cfg config.API, now func() time.Time, log *slog.Logger) error {
-	p, err := process.Open(ctx, process.Config{
+	p, err := process.OpenCurrent(ctx, process.Config{
 		DatabaseURL: cfg.DatabaseURL, RedisURL: cfg.RedisURL, IngestQueues: cfg.IngestQueues,
 	}, log)
 	if err != nil {
 		return err
 	}
-	if err := p.CheckSchema(ctx); err != nil {
-		return errors.Join(err, p.Close())
-	}
-	sink := accept.New(accept.Config{
-		Queue: tasks.IngestQueue{Client: p.Queue}, Spool: p.DB.Spool(),
-		Log: log, Registerer: p.Registry, Beat: p.Health.Loop("accept", loopBound),
-	})
+	sink := p.NewSink()
 	front, err := Front(ctx, p, sink, FrontConfig{Webhook: cfg.Webhook, Now: now})
 	if err != nil {
 		return errors.Join(err, p.Close())

@@ -29,6 +29,7 @@ import (
 	"github.com/tgfleet/tgfleet/internal/simulator/datacentre"
 	"github.com/tgfleet/tgfleet/internal/source/mtproto"
 	"github.com/tgfleet/tgfleet/internal/store"
+	"github.com/tgfleet/tgfleet/internal/testkit"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -47,14 +48,14 @@ type fixture struct {
 	ring     *seal.Ring
 	sink     *sink
 	queue    *queue
-	log      *lockedBuffer
+	log      *testkit.Buffer
 	// registry is that of the listener that was started last.
 	registry *prometheus.Registry
 }
 
 func setup(t *testing.T, cfg datacentre.Config) *fixture {
 	t.Helper()
-	f := &fixture{t: t, sink: newSink(), queue: &queue{id: "redis-1"}, log: &lockedBuffer{}}
+	f := &fixture{t: t, sink: newSink(), queue: &queue{id: "redis-1"}, log: &testkit.Buffer{}}
 	var err error
 	f.telegram, err = datacentre.New(cfg)
 	require.NoError(t, err)
@@ -384,24 +385,6 @@ func (q *queue) ReplicationID(context.Context) (string, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.id, nil
-}
-
-// lockedBuffer is a log that can be read while it is written.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 // tokenOf returns what a QR code shows: the last part of a tg://login URL, in base64.

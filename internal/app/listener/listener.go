@@ -11,15 +11,12 @@ import (
 	"slices"
 	"time"
 
-	"github.com/tgfleet/tgfleet/internal/accept"
 	"github.com/tgfleet/tgfleet/internal/app/process"
 	"github.com/tgfleet/tgfleet/internal/config"
 	"github.com/tgfleet/tgfleet/internal/ingest"
 	"github.com/tgfleet/tgfleet/internal/lifecycle"
-	"github.com/tgfleet/tgfleet/internal/obs"
 	"github.com/tgfleet/tgfleet/internal/seal"
 	"github.com/tgfleet/tgfleet/internal/source/mtproto"
-	"github.com/tgfleet/tgfleet/internal/tasks"
 )
 
 // loopBound is how long a short loop of the process may be silent.
@@ -31,35 +28,25 @@ func Run(ctx context.Context, cfg config.Listener, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	p, err := process.Open(ctx, process.Config{
+	p, err := process.OpenCurrent(ctx, process.Config{
 		DatabaseURL: cfg.DatabaseURL, RedisURL: cfg.RedisURL, IngestQueues: cfg.IngestQueues,
 	}, log)
 	if err != nil {
 		return err
 	}
-	if err := p.CheckSchema(ctx); err != nil {
-		return errors.Join(err, p.Close())
-	}
-	listener, err := lifecycle.Listen(ctx, cfg.MetricsAddr)
-	if err != nil {
-		return errors.Join(fmt.Errorf("METRICS_ADDR: %w", err), p.Close())
-	}
 	p.Health.Ready("database", p.DB.Ping)
-	sink := accept.New(accept.Config{
-		Queue: tasks.IngestQueue{Client: p.Queue}, Spool: p.DB.Spool(),
-		Log: log, Registerer: p.Registry, Beat: p.Health.Loop("accept", loopBound),
-	})
+	sink := p.NewSink()
 	accounts, err := Accounts(p, sink, cfg.SecretKeys, telegram)
 	if err != nil {
-		return errors.Join(err, listener.Close(), p.Close())
+		return errors.Join(err, p.Close())
+	}
+	metrics, err := p.Metrics(ctx, cfg.MetricsAddr)
+	if err != nil {
+		return errors.Join(err, p.Close())
 	}
 	return lifecycle.Run(ctx, log, cfg.DrainTimeout, slices.Concat(
 		p.Services(),
-		[]lifecycle.Service{
-			lifecycle.HTTP("metrics", listener, obs.Mux(p.Registry, p.Health), log),
-			{Name: "accept", Run: sink.Run},
-			accounts,
-		},
+		[]lifecycle.Service{metrics, {Name: "accept", Run: sink.Run}, accounts},
 	)...)
 }
 

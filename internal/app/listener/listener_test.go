@@ -3,6 +3,7 @@ package listener_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -148,29 +149,28 @@ func TestAForgottenKeyIsNotReplaced(t *testing.T) {
 
 func TestAForbiddenChannelIsLeftAloneAndOthersGoOn(t *testing.T) {
 	t.Parallel()
-	f := setup(t, datacentre.Config{})
-	f.start()
-	anna := f.user("1")
-	open := f.telegram.AddChat(datacentre.Channel, "Main Channel", anna)
-	closed := f.telegram.AddChat(datacentre.Channel, "Closed Channel", anna)
-	c := f.connect(anna)
-	f.followed(open, closed)
-	f.telegram.Leave(closed, anna)
-	f.telegram.Kick()
-	f.eventually(func() bool {
-		channels, err := f.db.UpdateStates().Channels(t.Context(), c.ID)
-		require.NoError(t, err)
-		for _, channel := range channels {
-			if channel.ChannelID == closed.ID {
-				return !channel.Inaccessible.IsZero()
-			}
-		}
-		return false
-	}, "the channel is known to be forbidden")
-	f.followed(open)
-	asked := f.telegram.Calls("updates.getChannelDifference")
-	f.followed(open)
-	require.LessOrEqual(t, f.telegram.Calls("updates.getChannelDifference"), asked+2, "nobody asks in a circle")
+	for _, kind := range []string{"CHANNEL_PRIVATE", "CHANNEL_INVALID", "USER_BANNED_IN_CHANNEL"} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			f, anna, c, open := following(t)
+			closed := f.telegram.AddChat(datacentre.Channel, "Closed Channel", anna)
+			f.followed(closed)
+			f.telegram.Forbid(closed, anna, kind)
+			f.telegram.Kick()
+			f.eventually(func() bool {
+				channels, err := f.db.UpdateStates().Channels(t.Context(), c.ID)
+				require.NoError(t, err)
+				return slices.ContainsFunc(channels, func(s account.ChannelState) bool {
+					return s.ChannelID == closed.ID && !s.Inaccessible.IsZero()
+				})
+			}, "the channel is known to be forbidden")
+			f.followed(open)
+			refused := f.telegram.Refusals(closed)
+			f.telegram.Kick()
+			f.followed(open)
+			require.Equal(t, refused, f.telegram.Refusals(closed), "it is not asked for any more, not after a reconnect either")
+		})
+	}
 }
 
 func TestAFloodWaitDelaysItsMethodAlone(t *testing.T) {
@@ -178,20 +178,18 @@ func TestAFloodWaitDelaysItsMethodAlone(t *testing.T) {
 	f, anna, _, channel := following(t)
 	friend := f.telegram.AddPrivate(anna, "Friend")
 	f.followed(friend)
-	f.telegram.Flood("updates.getDifference", 3*time.Second)
-	f.telegram.SetFaults(datacentre.Faults{Lost: 1})
-	lost := f.telegram.Post(friend, "lost")
-	f.telegram.SetFaults(datacentre.Faults{})
-	f.followed(friend)
-	// Until the wait is over channels go on, their differences too.
-	asked := f.telegram.Calls("updates.getChannelDifference")
-	f.telegram.SetFaults(datacentre.Faults{Lost: 1})
-	other := f.telegram.Post(channel, "lost too")
-	f.telegram.SetFaults(datacentre.Faults{})
-	f.followed(channel)
-	f.eventually(func() bool { return f.sink.has(key("new", channel, other.ID, "")) }, "the channel's gap is filled")
-	require.Greater(t, f.telegram.Calls("updates.getChannelDifference"), asked)
-	f.eventually(func() bool { return f.sink.has(key("new", friend, lost.ID, "")) }, "the lost one comes after the wait")
+	f.telegram.Flood("updates.getDifference", 15*time.Second)
+	lose := func(chat *datacentre.Chat) string {
+		f.telegram.SetFaults(datacentre.Faults{Lost: 1})
+		m := f.telegram.Post(chat, "lost")
+		f.telegram.SetFaults(datacentre.Faults{})
+		f.followed(chat)
+		return key("new", chat, m.ID, "")
+	}
+	ofFriend, ofChannel := lose(friend), lose(channel)
+	f.eventually(func() bool { return f.sink.has(ofChannel) }, "the channel's gap is filled")
+	require.False(t, f.sink.has(ofFriend), "while the other one still waits")
+	f.eventually(func() bool { return f.sink.has(ofFriend) }, "the account's gap is filled after the wait")
 	require.Zero(t, f.telegram.Early(), "nobody asked before the wait was over")
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tgfleet/tgfleet/internal/account"
+	"github.com/tgfleet/tgfleet/internal/store"
 )
 
 func connectorCommand(env Env) *cobra.Command {
@@ -135,60 +136,42 @@ func printConnectors(w io.Writer, lines []connectorLine) {
 }
 
 func connectorEnable(env Env) *cobra.Command {
-	cmd := addJSON(&cobra.Command{
-		Use:   "enable CONNECTOR",
-		Short: "Listen to an account again that was disabled or quarantined",
-		Long: `Has a listener connect the account again, with the session that it has. CONNECTOR is its label or its id. An account without a session, or
-whose session Telegram has ended, has to sign in instead.` + settings(),
-		Example: "  tgfleet connector enable harbour-desk",
-		Args:    cobra.ExactArgs(1),
-	})
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return withConnector(env, cmd, args[0], func(ctx context.Context, s *session, c *account.Connector) error {
-			if err := s.db.Connectors().Enable(ctx, c.ID); err != nil {
-				return err
-			}
-			return s.print(map[string]string{"enabled": c.ID}, func(w io.Writer) { row(w, "Enabled", c.Label) })
-		})
-	}
-	return cmd
+	return connectorChange(env, "enable", "Listen to an account again that was disabled or quarantined",
+		`Has a listener connect the account again, with the session that it has. An account without a session, or whose session Telegram has ended,
+has to sign in instead.`,
+		func(ctx context.Context, c *store.Connectors, id string) error { return c.Enable(ctx, id) })
 }
 
 func connectorDisable(env Env) *cobra.Command {
-	cmd := addJSON(&cobra.Command{
-		Use:   "disable CONNECTOR",
-		Short: "Leave an account alone until it is enabled",
-		Long: `Has the listener that holds the account give it back within seconds, and nobody take it, until "tgfleet connector enable". Telegram keeps
-its updates meanwhile, as long as it keeps any. CONNECTOR is its label or its id.` + settings(),
-		Example: "  tgfleet connector disable harbour-desk",
-		Args:    cobra.ExactArgs(1),
-	})
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return withConnector(env, cmd, args[0], func(ctx context.Context, s *session, c *account.Connector) error {
-			if err := s.db.Connectors().Disable(ctx, c.ID); err != nil {
-				return err
-			}
-			return s.print(map[string]string{"disabled": c.ID}, func(w io.Writer) { row(w, "Disabled", c.Label) })
-		})
-	}
-	return cmd
+	return connectorChange(env, "disable", "Leave an account alone until it is enabled",
+		`Has the listener that holds the account give it back within seconds, and nobody take it, until "tgfleet connector enable". Telegram keeps
+its updates meanwhile, as long as it keeps any.`,
+		func(ctx context.Context, c *store.Connectors, id string) error { return c.Disable(ctx, id) })
 }
 
 func connectorRemove(env Env) *cobra.Command {
+	return connectorChange(env, "remove", "Forget an account; what it received stays",
+		`Forgets the account with its sessions and how far its updates were taken. Telegram still lists the session: end it there, in any client,
+under Settings, Devices.`,
+		func(ctx context.Context, c *store.Connectors, id string) error { return c.Remove(ctx, id) })
+}
+
+// connectorChange is a command that does one thing to one connector, and prints what was done.
+func connectorChange(
+	env Env, verb, short, long string, change func(ctx context.Context, c *store.Connectors, id string) error,
+) *cobra.Command {
 	cmd := addJSON(&cobra.Command{
-		Use:   "remove CONNECTOR",
-		Short: "Forget an account; what it received stays",
-		Long: `Forgets the account with its sessions and how far its updates were taken. Telegram still lists the session: end it there, in any client,
-under Settings, Devices. CONNECTOR is its label or its id.` + settings(),
-		Example: "  tgfleet connector remove harbour-desk",
+		Use: verb + " CONNECTOR", Short: short, Long: long + " CONNECTOR is its label or its id." + settings(),
+		Example: "  tgfleet connector " + verb + " harbour-desk",
 		Args:    cobra.ExactArgs(1),
 	})
+	done := strings.TrimSuffix(verb, "e") + "ed"
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return withConnector(env, cmd, args[0], func(ctx context.Context, s *session, c *account.Connector) error {
-			if err := s.db.Connectors().Remove(ctx, c.ID); err != nil {
+			if err := change(ctx, s.db.Connectors(), c.ID); err != nil {
 				return err
 			}
-			return s.print(map[string]string{"removed": c.ID}, func(w io.Writer) { row(w, "Removed", c.Label) })
+			return s.print(map[string]string{done: c.ID}, func(w io.Writer) { row(w, c.Label, "is "+done) })
 		})
 	}
 	return cmd

@@ -14,7 +14,6 @@ import (
 	"net/http/httptest"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -38,6 +37,7 @@ import (
 	"github.com/tgfleet/tgfleet/internal/simulator"
 	"github.com/tgfleet/tgfleet/internal/source/webhook"
 	"github.com/tgfleet/tgfleet/internal/store"
+	"github.com/tgfleet/tgfleet/internal/testkit"
 )
 
 var postgres = localtest.Postgres{Migrate: func(ctx context.Context, url string) error {
@@ -183,7 +183,7 @@ func (f *fleet) start(run func(ctx context.Context, addr string, log *slog.Logge
 	for range 20 {
 		// Below the ports of outgoing connections, so that only another server can be faster.
 		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(15_000+rand.IntN(17_000)))
-		log := &logBuffer{}
+		log := &testkit.Buffer{}
 		ctx, cancel := context.WithCancel(context.WithoutCancel(f.t.Context()))
 		ended := make(chan error, 1)
 		go func() { ended <- run(ctx, addr, slog.New(slog.NewJSONHandler(log, nil))) }()
@@ -321,22 +321,4 @@ func (f *fleet) until(happened func() bool) bool {
 		}
 	}
 	return true
-}
-
-// logBuffer is the log of a process.
-type logBuffer struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }

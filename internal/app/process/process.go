@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/tgfleet/tgfleet/internal/accept"
 	"github.com/tgfleet/tgfleet/internal/fault"
 	"github.com/tgfleet/tgfleet/internal/lifecycle"
 	"github.com/tgfleet/tgfleet/internal/obs"
@@ -21,8 +22,12 @@ import (
 	"github.com/tgfleet/tgfleet/internal/tasks"
 )
 
-// checkWithin bounds the look at the schema when a process starts.
-const checkWithin = 5 * time.Second
+const (
+	// checkWithin bounds the look at the schema when a process starts.
+	checkWithin = 5 * time.Second
+	// acceptBound is how long the sink's loop may be silent.
+	acceptBound = 30 * time.Second
+)
 
 // Config names the servers of a process.
 type Config struct {
@@ -55,6 +60,35 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Process, error) {
 		return nil, errors.Join(err, p.DB.Close())
 	}
 	return p, nil
+}
+
+// OpenCurrent is Open for a process that works with the schema as it has to be: a database whose schema is too old is refused.
+func OpenCurrent(ctx context.Context, cfg Config, log *slog.Logger) (*Process, error) {
+	p, err := Open(ctx, cfg, log)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.CheckSchema(ctx); err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	return p, nil
+}
+
+// NewSink returns the process's sink: the queue, and the spool while the queue does not take updates. Its Run is a service.
+func (p *Process) NewSink() *accept.Sink {
+	return accept.New(accept.Config{
+		Queue: tasks.IngestQueue{Client: p.Queue}, Spool: p.DB.Spool(),
+		Log: p.Log, Registerer: p.Registry, Beat: p.Health.Loop("accept", acceptBound),
+	})
+}
+
+// Metrics takes addr, METRICS_ADDR, and returns the service that answers there.
+func (p *Process) Metrics(ctx context.Context, addr string) (lifecycle.Service, error) {
+	listener, err := lifecycle.Listen(ctx, addr)
+	if err != nil {
+		return lifecycle.Service{}, fmt.Errorf("METRICS_ADDR: %w", err)
+	}
+	return lifecycle.HTTP("metrics", listener, obs.Mux(p.Registry, p.Health), p.Log), nil
 }
 
 // CheckSchema refuses a database whose schema is too old for this program. A database that does not answer is no reason not to start.

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/tgfleet/tgfleet/internal/accept"
 	"github.com/tgfleet/tgfleet/internal/app/process"
 	"github.com/tgfleet/tgfleet/internal/config"
 	"github.com/tgfleet/tgfleet/internal/ingest"
@@ -18,7 +17,6 @@ import (
 	"github.com/tgfleet/tgfleet/internal/normalise"
 	"github.com/tgfleet/tgfleet/internal/normalise/botapi"
 	"github.com/tgfleet/tgfleet/internal/normalise/mtproto"
-	"github.com/tgfleet/tgfleet/internal/obs"
 	"github.com/tgfleet/tgfleet/internal/queue"
 	"github.com/tgfleet/tgfleet/internal/seal"
 	"github.com/tgfleet/tgfleet/internal/source/polling"
@@ -34,35 +32,29 @@ const (
 
 // Run runs a worker until ctx ends, and then finishes the batches that it holds.
 func Run(ctx context.Context, cfg config.Worker, log *slog.Logger) error {
-	p, err := process.Open(ctx, process.Config{
+	p, err := process.OpenCurrent(ctx, process.Config{
 		DatabaseURL: cfg.DatabaseURL, RedisURL: cfg.RedisURL, IngestQueues: cfg.IngestQueues,
 	}, log)
 	if err != nil {
 		return err
 	}
-	if err := p.CheckSchema(ctx); err != nil {
-		return errors.Join(err, p.Close())
-	}
-	listener, err := lifecycle.Listen(ctx, cfg.MetricsAddr)
-	if err != nil {
-		return errors.Join(fmt.Errorf("METRICS_ADDR: %w", err), p.Close())
-	}
 	p.Health.Ready("database", p.DB.Ping)
 	p.Health.Ready("queue", p.Queue.Probe)
-	sink := accept.New(accept.Config{
-		Queue: tasks.IngestQueue{Client: p.Queue}, Spool: p.DB.Spool(),
-		Log: log, Registerer: p.Registry, Beat: p.Health.Loop("accept", loopBound),
-	})
+	sink := p.NewSink()
 	polling, err := Polling(p, sink, PollingConfig{SecretKeys: cfg.SecretKeys, BotAPIURL: cfg.BotAPIURL})
 	if err != nil {
-		return errors.Join(err, listener.Close(), p.Close())
+		return errors.Join(err, p.Close())
+	}
+	metrics, err := p.Metrics(ctx, cfg.MetricsAddr)
+	if err != nil {
+		return errors.Join(err, p.Close())
 	}
 	work := Work(p, WorkConfig{
 		Concurrency: cfg.WorkerConcurrency, Drain: cfg.DrainTimeout * 2 / 3, LedgerRetention: cfg.LedgerRetention,
 	})
 	return lifecycle.Run(ctx, log, cfg.DrainTimeout, slices.Concat(
 		p.Services(),
-		[]lifecycle.Service{lifecycle.HTTP("metrics", listener, obs.Mux(p.Registry, p.Health), log)},
+		[]lifecycle.Service{metrics},
 		work,
 		[]lifecycle.Service{{Name: "accept", Run: sink.Run}},
 		polling,

@@ -126,6 +126,10 @@ func (s *Server) channelOf(a *Account, named tg.InputChannelClass) (*Chat, error
 	if chat == nil {
 		return nil, tgerr.New(400, "CHANNEL_INVALID")
 	}
+	if kind, forbidden := chat.forbidden[a]; forbidden {
+		chat.refusals++
+		return nil, tgerr.New(400, kind)
+	}
 	if !chat.isMember(a) {
 		return nil, tgerr.New(400, "CHANNEL_PRIVATE")
 	}

@@ -51,6 +51,9 @@ type Chat struct {
 	owner    *Account
 	members  []*Account
 	sequence sequence
+	// forbidden is why Telegram refuses the chat to an account, and refusals how often it had to.
+	forbidden map[*Account]string
+	refusals  int
 }
 
 // Message is a message as it is now.
@@ -120,7 +123,7 @@ func (s *Server) AddChat(kind ChatKind, title string, members ...*Account) *Chat
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.nextID++
-	chat := &Chat{ID: s.nextID, Kind: kind, Title: title, members: members, sequence: newSequence()}
+	chat := &Chat{ID: s.nextID, Kind: kind, Title: title, members: members, sequence: newSequence(), forbidden: map[*Account]string{}}
 	s.chats = append(s.chats, chat)
 	return chat
 }
@@ -208,11 +211,19 @@ func (s *Server) History(chat *Chat) []Message {
 	return all
 }
 
-// Leave takes account out of chat: Telegram refuses it the chat from then on.
-func (s *Server) Leave(chat *Chat, account *Account) {
+// Forbid lets Telegram refuse chat to account from now on, with a kind of error: CHANNEL_PRIVATE and the like.
+func (s *Server) Forbid(chat *Chat, account *Account, kind string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	chat.members = slices.DeleteFunc(slices.Clone(chat.members), func(m *Account) bool { return m == account })
+	chat.forbidden[account] = kind
+}
+
+// Refusals returns how often chat was asked for by accounts that it is forbidden to.
+func (s *Server) Refusals(chat *Chat) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return chat.refusals
 }
 
 func (s *Server) tick() int {

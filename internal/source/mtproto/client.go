@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"sync/atomic"
 	"time"
 
@@ -18,12 +17,8 @@ import (
 	"github.com/tgfleet/tgfleet/internal/obs"
 )
 
-const (
-	// touchedEvery is how often it is written down that updates come.
-	touchedEvery = 10 * time.Second
-	// rewindBy is how far the next client goes back when another Redis has taken over: what a failover can lose is bounded by seconds.
-	rewindBy = 10 * time.Minute
-)
+// touchedEvery is how often it is written down that updates come.
+const touchedEvery = 10 * time.Second
 
 // client is one client of Telegram's for one connector, from connecting to its end.
 type client struct {
@@ -39,6 +34,8 @@ type client struct {
 	calls       *calls
 	// lastUpdate is when Telegram last pushed something, in Unix nanoseconds; handlers write it, the session's loop reads it.
 	lastUpdate atomic.Int64
+	// redis names the Redis that takes the updates, as it was when the client began; empty when it did not answer.
+	redis string
 	// ready is how often the client has been connected.
 	ready atomic.Int64
 }
@@ -46,7 +43,8 @@ type client struct {
 // connect is the connector's client until ctx ends, and then returns nil, or until it can't go on, and then returns why. When it returns, no
 // socket is open any more.
 func (h *holder) connect(ctx context.Context, l account.Lease, connector *account.Connector) error {
-	if err := h.checkQueue(ctx, l); err != nil {
+	redis, err := h.checkRedis(ctx, l)
+	if err != nil {
 		return err
 	}
 	within, end := context.WithCancelCause(ctx)
@@ -59,6 +57,7 @@ func (h *holder) connect(ctx context.Context, l account.Lease, connector *accoun
 	if err != nil {
 		return err
 	}
+	s.redis = redis
 	s.telegram = h.dial.client(s.options(keys), connector.Device, func(ctx context.Context) error { return h.keeper.Confirm(ctx, l) })
 	s.differences.api = s.telegram.API()
 	err = s.telegram.Run(within, s.follow)
@@ -137,8 +136,8 @@ func (s *client) askChannels() {
 
 // follow takes the account's updates until ctx ends or something ends it. It is called once the client has connected.
 func (s *client) follow(ctx context.Context) error {
-	s.stateGauge().set(stateConnected)
-	defer s.stateGauge().set(stateFailing)
+	s.holder.state.Set(stateConnected)
+	defer s.holder.state.Set(stateFailing)
 	s.log.Info("client connected")
 	if !s.state.isKnown() {
 		if err := s.seed(ctx); err != nil {
@@ -184,8 +183,6 @@ func (s *client) follow(ctx context.Context) error {
 	})
 	return s.refused(group.Wait())
 }
-
-func (s *client) stateGauge() *stateGauge { return s.holder.state }
 
 // refused ends the client for good when err is Telegram's refusal of the account, whatever gotd makes of it on the way.
 func (s *client) refused(err error) error {
@@ -234,40 +231,4 @@ func (s *client) touch(ctx context.Context, at time.Time) error {
 	ctx, cancel := context.WithTimeout(ctx, storeWithin)
 	defer cancel()
 	return s.cfg.Connectors.Touched(ctx, s.lease, s.id, at)
-}
-
-// checkQueue goes back to an earlier state when another Redis takes the updates than the one that has taken those before: it may lack the last
-// ones. Nothing is known of a Redis that does not answer; what goes to the spool meanwhile is in no Redis.
-func (h *holder) checkQueue(ctx context.Context, l account.Lease) error {
-	ctx, cancel := context.WithTimeout(ctx, storeWithin)
-	defer cancel()
-	now, err := h.cfg.Queue.ReplicationID(ctx)
-	if err != nil {
-		h.log.Info("not known which redis takes the updates", "error", err)
-		return nil
-	}
-	before, err := h.cfg.States.QueueID(ctx, h.id)
-	if err != nil || before == now {
-		return err
-	}
-	if before != "" {
-		if _, err := h.cfg.States.Rewind(ctx, l, h.id, rewindBy); err != nil {
-			return fmt.Errorf("go back to an earlier state: %w", err)
-		}
-		h.metrics.rewinds.Inc()
-		h.log.Warn("another redis has taken over, updates are asked for again", "of_the_last", rewindBy)
-	}
-	return h.cfg.States.SetQueueID(ctx, l, h.id, now)
-}
-
-// queueChanged tells whether another Redis takes the updates than when the client began.
-func (s *client) queueChanged(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(ctx, storeWithin)
-	defer cancel()
-	now, err := s.cfg.Queue.ReplicationID(ctx)
-	if err != nil {
-		return false
-	}
-	before, err := s.cfg.States.QueueID(ctx, s.id)
-	return err == nil && before != now
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/tgfleet/tgfleet/internal/account"
 	"github.com/tgfleet/tgfleet/internal/fault"
 	"github.com/tgfleet/tgfleet/internal/lease"
+	"github.com/tgfleet/tgfleet/internal/obs"
 	"github.com/tgfleet/tgfleet/internal/pause"
 )
 
@@ -27,12 +28,12 @@ type holder struct {
 	id     string
 	keeper *lease.Keeper
 	log    *slog.Logger
-	state  *stateGauge
+	state  *obs.Standing
 }
 
 func newHolder(l *Listener, id string) *holder {
 	log := l.cfg.Log.With("connector", id)
-	return &holder{Listener: l, id: id, keeper: lease.NewKeeper(l.cfg.Leases, l.owner, l.terms, log), log: log, state: l.metrics.newState()}
+	return &holder{Listener: l, id: id, keeper: lease.NewKeeper(l.cfg.Leases, l.owner, terms, log), log: log, state: l.metrics.newState()}
 }
 
 // leaseName is what every listener calls the right to be a connector's client.
@@ -40,20 +41,20 @@ func leaseName(connectorID string) string { return "connector:" + connectorID }
 
 // run works for the connector whenever its lease can be had, until ctx ends.
 func (h *holder) run(ctx context.Context) {
-	defer h.state.leave()
+	defer h.state.Leave()
 	failed := pause.Backoff{Least: restart, Most: restartMost}
 	for ctx.Err() == nil {
 		held, taken, err := h.keeper.Take(ctx, leaseName(h.id))
 		switch {
 		case err != nil && ctx.Err() == nil:
-			h.state.set(stateFailing)
+			h.state.Set(stateFailing)
 			h.log.Warn("connector not held: its lease can't be asked for", "error", err)
 			pause.For(ctx, failed.Next())
 		case taken:
 			failed.Reset()
 			h.hold(ctx, held)
 		default:
-			h.state.set(stateElsewhere)
+			h.state.Set(stateElsewhere)
 			pause.For(ctx, pause.Spread(takeEvery))
 		}
 	}
@@ -99,8 +100,8 @@ func (h *holder) work(ctx context.Context, l account.Lease) {
 			again.Reset()
 		}
 		next := again.Next()
-		h.state.set(stateFailing)
-		h.log.Warn("client ended, it is started again", "error", err, "after", next)
+		h.state.Set(stateFailing)
+		h.log.Warn("client ended, it is started again", "error", describe(err), "after", next)
 		pause.For(ctx, next)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/tgfleet/tgfleet/internal/account"
+	"github.com/tgfleet/tgfleet/internal/obs"
 )
 
 // The methods of Telegram's that a listener calls for each account, by their names there.
@@ -36,18 +37,16 @@ const (
 	differenceFailed  = "failed"
 )
 
-// holderState is what one connector is in the eyes of this listener.
-type holderState string
-
+// What one connector is in the eyes of this listener.
 const (
 	// stateElsewhere: another listener holds it, or held it until just now.
-	stateElsewhere holderState = "elsewhere"
-	stateConnected holderState = "connected"
-	stateFailing   holderState = "failing"
-	stateSigningIn holderState = "signing_in"
+	stateElsewhere = "elsewhere"
+	stateConnected = "connected"
+	stateFailing   = "failing"
+	stateSigningIn = "signing_in"
 )
 
-var holderStates = []holderState{stateElsewhere, stateConnected, stateFailing, stateSigningIn}
+var holderStates = []string{stateElsewhere, stateConnected, stateFailing, stateSigningIn}
 
 var statuses = []account.ConnectorStatus{
 	account.New, account.SigningIn, account.Connected, account.NeedsLogin, account.Quarantined, account.Disabled,
@@ -111,7 +110,7 @@ func (m *metrics) fill() {
 		m.connectors.WithLabelValues(string(s))
 	}
 	for _, s := range holderStates {
-		m.held.WithLabelValues(string(s))
+		m.held.WithLabelValues(s)
 	}
 	for _, r := range []string{leaseTaken, leaseReleased, leaseLost} {
 		m.leases.WithLabelValues(r)
@@ -172,29 +171,5 @@ func (m *metrics) took(envelopes int, took time.Duration) {
 	m.put.Observe(took.Seconds())
 }
 
-// stateGauge counts one connector in the gauge of states. It belongs to the holder's goroutine and to the client that it waits for.
-type stateGauge struct {
-	held *prometheus.GaugeVec
-	now  holderState
-}
-
-func (m *metrics) newState() *stateGauge {
-	s := &stateGauge{held: m.held}
-	s.set(stateElsewhere)
-	return s
-}
-
-func (s *stateGauge) set(next holderState) {
-	if s.now == next {
-		return
-	}
-	s.leave()
-	s.now = next
-	s.held.WithLabelValues(string(next)).Inc()
-}
-
-func (s *stateGauge) leave() {
-	if s.now != "" {
-		s.held.WithLabelValues(string(s.now)).Dec()
-	}
-}
+// newState counts one more connector in the gauge of states.
+func (m *metrics) newState() *obs.Standing { return obs.NewStanding(m.held, stateElsewhere) }

@@ -139,17 +139,17 @@ const (
 	presencePrefix = "listener:"
 )
 
-// Terms are the terms of an account's lease. Telegram may go on holding the socket of a process that was killed, and ends the session of an
+// terms are the terms of an account's lease. Telegram may go on holding the socket of a process that was killed, and ends the session of an
 // account that connects a second time: so the next holder waits for 90 s after the last renewal, and the last one is gone long before.
-var Terms = lease.Terms{TTL: 90 * time.Second, RenewEvery: 10 * time.Second, StopAfter: 20 * time.Second}
+var terms = lease.Terms{TTL: 90 * time.Second, RenewEvery: 10 * time.Second, StopAfter: 20 * time.Second}
 
 // Listener holds the sessions of its share of the connectors.
 type Listener struct {
 	cfg     Config
 	dial    *dialer
 	owner   string
-	terms   lease.Terms
 	metrics *metrics
+	redis   takingRedis
 }
 
 // New returns a listener with a name of its own among all that ever share its leases.
@@ -163,6 +163,6 @@ func New(cfg Config) (*Listener, error) {
 		return nil, err
 	}
 	return &Listener{
-		cfg: cfg, dial: dial, owner: host + "-" + rand.Text(), terms: Terms, metrics: newMetrics(cfg.Registerer),
+		cfg: cfg, dial: dial, owner: host + "-" + rand.Text(), metrics: newMetrics(cfg.Registerer), redis: takingRedis{queue: cfg.Queue},
 	}, nil
 }

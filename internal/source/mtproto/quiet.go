@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"net"
 
 	"github.com/gotd/log"
 	"github.com/gotd/td/tgerr"
@@ -28,17 +30,21 @@ func (q quietLog) Log(ctx context.Context, level log.Level, msg string, _ ...log
 	}
 }
 
-// describe returns err as it may be logged: Telegram's kind of error, a class of ours, or the type, because the text of other errors
-// may hold what was sent.
+// describe returns err as it may be logged: Telegram's kind of error, what the operating system says, our own errors, or else the type, because
+// the text of other errors may hold what was sent.
 func describe(err error) string {
-	if err == nil {
-		return "none"
-	}
 	if refused, ok := tgerr.As(err); ok {
 		return fmt.Sprintf("%d %s", refused.Code, refused.Type)
 	}
-	switch {
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), fault.ClassOf(err) == fault.NotFound:
+	if network, ok := errors.AsType[*net.OpError](err); ok {
+		return network.Error()
+	}
+	for _, known := range []error{io.EOF, context.Canceled, context.DeadlineExceeded, errKeyForgotten, errOtherAccount, errNoSession, errStuck, errEnded, errRedisChanged} {
+		if errors.Is(err, known) {
+			return known.Error()
+		}
+	}
+	if fault.ClassOf(err) != fault.Unclassified {
 		return err.Error()
 	}
 	for next := errors.Unwrap(err); next != nil; next = errors.Unwrap(err) {

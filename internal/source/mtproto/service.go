@@ -46,27 +46,11 @@ func isServiceUpdate(u tg.UpdateClass) bool {
 func withoutService(u tg.UpdatesClass) (rest tg.UpdatesClass, taken bool) {
 	switch u := u.(type) {
 	case *tg.Updates:
-		kept, taken := withoutServiceUpdates(u.Updates)
-		if !taken {
-			return u, false
-		}
-		if len(kept) == 0 {
-			return nil, true
-		}
 		cut := *u
-		cut.Updates = kept
-		return &cut, true
+		return cutDown(&cut, &cut.Updates)
 	case *tg.UpdatesCombined:
-		kept, taken := withoutServiceUpdates(u.Updates)
-		if !taken {
-			return u, false
-		}
-		if len(kept) == 0 {
-			return nil, true
-		}
 		cut := *u
-		cut.Updates = kept
-		return &cut, true
+		return cutDown(&cut, &cut.Updates)
 	case *tg.UpdateShort:
 		if isServiceUpdate(u.Update) {
 			return nil, true
@@ -77,6 +61,15 @@ func withoutService(u tg.UpdatesClass) (rest tg.UpdatesClass, taken bool) {
 		}
 	}
 	return u, false
+}
+
+// cutDown takes out of updates, which are those of the container of, what Telegram itself writes.
+func cutDown(of tg.UpdatesClass, updates *[]tg.UpdateClass) (rest tg.UpdatesClass, taken bool) {
+	*updates, taken = withoutServiceUpdates(*updates)
+	if taken && len(*updates) == 0 {
+		return nil, true
+	}
+	return of, taken
 }
 
 func withoutServiceUpdates(updates []tg.UpdateClass) (kept []tg.UpdateClass, taken bool) {

@@ -53,7 +53,7 @@ func (h *holder) login(ctx context.Context, l account.Lease, connector *account.
 	if s.keys, err = openPending(ctx, h, l, now.Attempt); err != nil {
 		return err
 	}
-	h.state.set(stateSigningIn)
+	h.state.Set(stateSigningIn)
 	s.telegram = h.dial.client(telegram.Options{
 		SessionStorage: s.keys, Logger: quiet(h.log),
 		UpdateHandler: telegram.UpdateHandlerFunc(s.handle),

@@ -19,8 +19,8 @@ var (
 	errStuck = errors.New("telegram does not answer")
 	// errEnded is why a client ends when gotd does not say why.
 	errEnded = errors.New("the client ended")
-	// errQueueChanged is why a client ends when another Redis has taken over: the next one begins further back.
-	errQueueChanged = errors.New("another redis has taken over")
+	// errRedisChanged is why a client ends when another Redis has taken over: the next one begins further back.
+	errRedisChanged = errors.New("another redis has taken over")
 )
 
 // verdictOf returns what becomes of a connector whose client ended with err: account.Connected when it is to be started again. The reason

@@ -22,8 +22,8 @@ const (
 func (s *client) watch(ctx context.Context) error {
 	unanswered, behind, lastPts := 0, 0, 0
 	for look := 1; pause.For(ctx, pause.Spread(watchEvery)); look++ {
-		if s.queueChanged(ctx) {
-			return errQueueChanged
+		if s.redisChanged(ctx) {
+			return errRedisChanged
 		}
 		if look%askEvery != 0 {
 			continue

@@ -12,6 +12,7 @@ import (
 	"github.com/tgfleet/tgfleet/internal/handover"
 	"github.com/tgfleet/tgfleet/internal/ingest"
 	"github.com/tgfleet/tgfleet/internal/lease"
+	"github.com/tgfleet/tgfleet/internal/obs"
 	"github.com/tgfleet/tgfleet/internal/pause"
 	"github.com/tgfleet/tgfleet/internal/seal"
 )
@@ -35,7 +36,7 @@ type oneBot struct {
 	keeper *lease.Keeper
 	sealed string
 	log    *slog.Logger
-	state  *stateGauge
+	state  *obs.Standing
 	// offset, when it is not 0, confirms to Telegram every update with a smaller id.
 	offset int64
 }
@@ -50,13 +51,13 @@ func newOneBot(p *Poller, bot account.Bot) *oneBot {
 
 // run polls the bot whenever its lease can be had, until ctx ends.
 func (b *oneBot) run(ctx context.Context) {
-	defer b.state.leave()
+	defer b.state.Leave()
 	again := pause.Backoff{Least: failedRetry, Most: failedRetryMost}
 	for ctx.Err() == nil {
 		// The token comes first: a worker without the right key must not keep the lease from one that has it.
 		token, err := b.cfg.Tokens.Open(seal.PurposeBotToken, b.sealed)
 		if err != nil {
-			b.state.set(stateFailing)
+			b.state.Set(stateFailing)
 			b.log.Error("bot not polled: its token does not open", "error", err)
 			pause.For(ctx, hopelessRetry)
 			continue
@@ -64,14 +65,14 @@ func (b *oneBot) run(ctx context.Context) {
 		held, taken, err := b.keeper.Take(ctx, b.leaseName())
 		switch {
 		case err != nil && ctx.Err() == nil:
-			b.state.set(stateFailing)
+			b.state.Set(stateFailing)
 			b.log.Warn("bot not polled: its lease can't be asked for", "error", err)
 			pause.For(ctx, again.Next())
 		case taken:
 			again.Reset()
 			b.hold(ctx, held, token)
 		default:
-			b.state.set(stateElsewhere)
+			b.state.Set(stateElsewhere)
 			pause.For(ctx, pause.Spread(acquireEvery))
 		}
 	}
@@ -82,7 +83,7 @@ func (b *oneBot) poll(ctx context.Context, token seal.Secret) {
 	// What an earlier holder confirmed is confirmed; whatever it did not, Telegram gives anew to whoever names no offset.
 	b.offset = 0
 	again := pause.Backoff{Least: failedRetry, Most: failedRetryMost}
-	b.state.set(statePolling)
+	b.state.Set(statePolling)
 	for ctx.Err() == nil {
 		begun := time.Now()
 		updates, err := b.api.getUpdates(ctx, token, b.offset)
@@ -93,7 +94,7 @@ func (b *oneBot) poll(ctx context.Context, token seal.Secret) {
 			return
 		}
 		result := b.metrics.asked(len(updates), err)
-		b.state.set(stateOf(result))
+		b.state.Set(stateOf(result))
 		b.report(ctx, result, len(updates), time.Since(begun), err)
 		switch {
 		case err != nil:

@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -28,6 +27,7 @@ import (
 	"github.com/tgfleet/tgfleet/internal/obs"
 	"github.com/tgfleet/tgfleet/internal/seal"
 	"github.com/tgfleet/tgfleet/internal/source/polling"
+	"github.com/tgfleet/tgfleet/internal/testkit"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -57,7 +57,7 @@ type fixture struct {
 	bots   *bots
 	leases *leases
 	sink   ingest.Sink
-	log    *lockedBuffer
+	log    *testkit.Buffer
 	url    string
 	// through replaces the network when it is set.
 	through http.RoundTripper
@@ -69,7 +69,7 @@ type fixture struct {
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
 	return &fixture{
-		bots: &bots{}, leases: &leases{held: map[string]account.Lease{}}, log: &lockedBuffer{}, url: "http://bot-api.example",
+		bots: &bots{}, leases: &leases{held: map[string]account.Lease{}}, log: &testkit.Buffer{}, url: "http://bot-api.example",
 	}
 }
 
@@ -398,22 +398,4 @@ func (d *direct) mostAtOnce() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.most
-}
-
-// lockedBuffer is a log that several goroutines write.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/tgfleet/tgfleet/internal/fault"
+	"github.com/tgfleet/tgfleet/internal/obs"
 )
 
 // result is how one request went.
@@ -24,21 +25,19 @@ var results = []result{
 	resultUpdates, resultEmpty, resultConflict, resultUnauthorized, resultThrottled, resultFailed,
 }
 
-// state is what one bot is in the eyes of this worker.
-type state string
-
+// What one bot is in the eyes of this worker.
 const (
 	// stateElsewhere: another worker polls it, or this one has yet to learn.
-	stateElsewhere    state = "elsewhere"
-	statePolling      state = "polling"
-	stateConflict     state = "conflict"
-	stateUnauthorized state = "unauthorized"
-	stateFailing      state = "failing"
+	stateElsewhere    = "elsewhere"
+	statePolling      = "polling"
+	stateConflict     = "conflict"
+	stateUnauthorized = "unauthorized"
+	stateFailing      = "failing"
 )
 
-var states = []state{stateElsewhere, statePolling, stateConflict, stateUnauthorized, stateFailing}
+var states = []string{stateElsewhere, statePolling, stateConflict, stateUnauthorized, stateFailing}
 
-func stateOf(r result) state {
+func stateOf(r result) string {
 	switch r {
 	case resultUpdates, resultEmpty:
 		return statePolling
@@ -73,7 +72,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		m.requests.WithLabelValues(string(r))
 	}
 	for _, s := range states {
-		m.bots.WithLabelValues(string(s))
+		m.bots.WithLabelValues(s)
 	}
 	reg.MustRegister(m.requests, m.updates, m.bots)
 	return m
@@ -106,29 +105,5 @@ func resultOf(updates int, err error) result {
 	}
 }
 
-// stateGauge counts one bot in the gauge of states. It belongs to the bot's goroutine.
-type stateGauge struct {
-	bots *prometheus.GaugeVec
-	now  state
-}
-
-func (m *metrics) newState() *stateGauge {
-	s := &stateGauge{bots: m.bots}
-	s.set(stateElsewhere)
-	return s
-}
-
-func (s *stateGauge) set(next state) {
-	if s.now == next {
-		return
-	}
-	s.leave()
-	s.now = next
-	s.bots.WithLabelValues(string(next)).Inc()
-}
-
-func (s *stateGauge) leave() {
-	if s.now != "" {
-		s.bots.WithLabelValues(string(s.now)).Dec()
-	}
-}
+// newState counts one more bot in the gauge of states.
+func (m *metrics) newState() *obs.Standing { return obs.NewStanding(m.bots, stateElsewhere) }
