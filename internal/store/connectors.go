@@ -69,7 +69,7 @@ func (c *Connectors) Create(ctx context.Context, connector account.Connector) er
 		}
 		added := tx.Clauses(clause.OnConflict{Columns: []clause.Column{{Name: "label"}}, DoNothing: true}).Create(&row)
 		if added.Error == nil && added.RowsAffected == 0 {
-			return fault.As(fault.Permanent, errors.New("a connector of that label is there already"))
+			return fault.As(fault.Permanent, errors.New("a connector of that label is there already: choose another label, or sign that one in"))
 		}
 		return added.Error
 	})
@@ -97,10 +97,10 @@ func (c *Connectors) Find(ctx context.Context, ref string) (account.Connector, e
 	var row connectorRow
 	err := c.db.read(ctx).Where("id = ? OR label = ?", ref, ref).Order(clause.Expr{SQL: "id <> ?", Vars: []any{ref}}).Take(&row).Error
 	if errors.Is(err, gorm.ErrRecordNotFound) {
-		err = fault.As(fault.NotFound, errors.New("it is not there"))
+		err = fault.As(fault.NotFound, errors.New("there is none of that label or id"))
 	}
 	if err != nil {
-		return account.Connector{}, fmt.Errorf("find connector: %w", classify(err))
+		return account.Connector{}, fmt.Errorf("find connector %q: %w", ref, classify(err))
 	}
 	return row.connector(), nil
 }

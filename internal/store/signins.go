@@ -182,13 +182,19 @@ func (s *SignIns) Advance(ctx context.Context, lease account.Lease, to account.S
 	return nil
 }
 
-// Cancel ends a sign-in that is under way. It changes nothing about one that has ended.
+// Cancel ends a sign-in that is under way, and with it the connector's being signed in. It changes nothing about one that has ended.
 func (s *SignIns) Cancel(ctx context.Context, connectorID string, attempt int64) error {
 	err := s.db.write(ctx, func(tx *gorm.DB) error {
 		ended := signInRowOf(&account.SignIn{Step: account.Cancelled})
-		return tx.Model(&signInRow{}).Where("connector_id = ? AND attempt = ? AND step NOT IN ?", connectorID, attempt, endedSteps).
+		err := tx.Model(&signInRow{}).Where("connector_id = ? AND attempt = ? AND step NOT IN ?", connectorID, attempt, endedSteps).
 			Select("step", "sealed_phone", "sealed_code", "sealed_password", "sealed_token", "sealed_code_hash", "sealed_qr").
 			Updates(ended).Error
+		if err != nil {
+			return err
+		}
+		// Nobody else may be there to say so: no listener has to run.
+		return tx.Model(&connectorRow{}).Where("id = ? AND status = ?", connectorID, account.SigningIn).
+			Update("status", gorm.Expr("CASE WHEN account_id IS NULL THEN ? ELSE ? END", account.New, account.NeedsLogin)).Error
 	})
 	if err != nil {
 		return fmt.Errorf("cancel sign-in of connector %s: %w", connectorID, err)

@@ -132,3 +132,20 @@ func TestSignInIsCarriedOnByAnotherListener(t *testing.T) {
 	f.wait(c, account.Done)
 	require.Equal(t, 1, f.telegram.Calls("auth.sendCode"))
 }
+
+// A connector that nothing is to be done for is not taken and given back in a circle until the list of connectors is fresh.
+func TestAConnectorWithNothingToDoIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	f := setup(t, datacentre.Config{})
+	running := f.start()
+	c := f.add("bot", account.BotAccount)
+	f.begin(c, account.ByToken, func(s *account.SignIn) { s.SealedToken = f.sealed("42:wrong") })
+	f.wait(c, account.Failed)
+	f.waitStatus(c, account.New)
+	f.eventually(func() bool { return f.metric("tgfleet_mtproto_clients") == 0 }, "the listener leaves the connector alone")
+	running.stop()
+	l, taken, err := f.db.Leases().Acquire(t.Context(), "connector:"+c.ID, "test", time.Minute)
+	require.NoError(t, err)
+	require.True(t, taken)
+	require.LessOrEqual(t, l.Epoch, int64(3), "held once, perhaps twice")
+}

@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/tgfleet/tgfleet/internal/account"
+	"github.com/tgfleet/tgfleet/internal/fault"
 	"github.com/tgfleet/tgfleet/internal/store"
 )
 
@@ -131,7 +133,11 @@ func printConnectors(w io.Writer, lines []connectorLine) {
 		if l.LastUpdateAt != nil {
 			last = l.LastUpdateAt.Format(time.DateTime)
 		}
-		row(w, l.Label, l.ID, l.Kind, l.Status, l.AccountID, l.Username, last, l.LastError)
+		id := ""
+		if l.AccountID != 0 {
+			id = strconv.FormatInt(l.AccountID, 10)
+		}
+		row(w, l.Label, l.ID, l.Kind, l.Status, id, l.Username, last, l.LastError)
 	}
 }
 
@@ -183,8 +189,11 @@ func withConnector(
 ) error {
 	return withDatabase(env, cmd, needs, func(ctx context.Context, s *session) error {
 		c, err := s.db.Connectors().Find(ctx, ref)
+		if fault.ClassOf(err) == fault.NotFound {
+			return fmt.Errorf("%w; `tgfleet connector list` shows those that there are", err)
+		}
 		if err != nil {
-			return fmt.Errorf("connector %q: %w", ref, err)
+			return err
 		}
 		return do(ctx, s, &c)
 	})

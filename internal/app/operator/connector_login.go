@@ -140,7 +140,7 @@ func (l *login) run(ctx context.Context, begin account.SignIn) error {
 			waiting, told = time.Now(), true
 		}
 		if now.Step.Ended() {
-			return l.ended(&now)
+			return l.ended(ctx, &now)
 		}
 		if err := l.turn(ctx, &now); err != nil {
 			return err
@@ -207,12 +207,15 @@ func (l *login) giveUp(ctx context.Context, now *account.SignIn) error {
 }
 
 // ended says how it ended.
-func (l *login) ended(now *account.SignIn) error {
+func (l *login) ended(ctx context.Context, now *account.SignIn) error {
 	if now.Step != account.Done {
 		return errors.New(problemText(now))
 	}
-	line := connectorLineOf(l.connector)
-	line.Status = string(account.Connected)
+	signedIn, err := l.db.Connectors().Find(ctx, l.connector.ID)
+	if err != nil {
+		return err
+	}
+	line := connectorLineOf(&signedIn)
 	return l.print(line, func(w io.Writer) { row(w, "Signed in:", line.Label) })
 }
 

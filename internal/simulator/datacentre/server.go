@@ -203,7 +203,7 @@ func (s *Server) flooded(method string) error {
 	if !told || time.Now().After(until) {
 		return nil
 	}
-	if s.told[method] == until {
+	if s.told[method].Equal(until) {
 		s.early++
 	}
 	s.told[method] = until

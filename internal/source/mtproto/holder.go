@@ -53,6 +53,9 @@ func (h *holder) run(ctx context.Context) {
 		case taken:
 			failed.Reset()
 			h.hold(ctx, held)
+			// With nothing to do for the connector, or a lease that was lost, it is left alone until the list of connectors is fresh again.
+			h.state.Set(stateElsewhere)
+			pause.For(ctx, pause.Spread(2*refreshEvery))
 		default:
 			h.state.Set(stateElsewhere)
 			pause.For(ctx, pause.Spread(takeEvery))

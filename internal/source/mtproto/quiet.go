@@ -39,7 +39,8 @@ func describe(err error) string {
 	if network, ok := errors.AsType[*net.OpError](err); ok {
 		return network.Error()
 	}
-	for _, known := range []error{io.EOF, context.Canceled, context.DeadlineExceeded, errKeyForgotten, errOtherAccount, errNoSession, errStuck, errEnded, errRedisChanged} {
+	ours := []error{errKeyForgotten, errOtherAccount, errNoSession, errStuck, errEnded, errRedisChanged}
+	for _, known := range append(ours, io.EOF, context.Canceled, context.DeadlineExceeded) {
 		if errors.Is(err, known) {
 			return known.Error()
 		}

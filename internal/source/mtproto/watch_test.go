@@ -28,7 +28,7 @@ func watched(redis string, answer func() (*tg.UpdatesState, error)) *client {
 	invoke := telegram.InvokeFunc(func(_ context.Context, _ bin.Encoder, output bin.Decoder) error {
 		state, err := answer()
 		if err == nil {
-			*output.(*tg.UpdatesState) = *state //nolint:forcetypeassert // nothing else is asked for
+			*output.(*tg.UpdatesState) = *state //nolint:forcetypeassert,errcheck // nothing else is asked for
 		}
 		return err
 	})

@@ -335,6 +335,7 @@ func signInForgets(t *testing.T, db *store.DB) {
 
 	cancelled := begin(t, db, c.ID)
 	require.NoError(t, db.SignIns().Cancel(t.Context(), c.ID, cancelled.Attempt))
+	require.Equal(t, account.New, find(t, db, c.ID).Status)
 	now, err = db.SignIns().Find(t.Context(), c.ID)
 	require.NoError(t, err)
 	require.Equal(t, account.Cancelled, now.Step)
