@@ -54,6 +54,28 @@ var methods = map[uint32]method{
 		}
 		return s.dialogs(a, r), nil
 	}},
+	tg.MessagesGetPeerDialogsRequestTypeID: {"messages.getPeerDialogs", func(s *Server, a *Account, b *bin.Buffer) (bin.Encoder, error) {
+		r, err := read[tg.MessagesGetPeerDialogsRequest](b)
+		if err != nil {
+			return nil, err
+		}
+		return s.peerDialogs(a, r)
+	}},
+	tg.MessagesGetHistoryRequestTypeID: {getHistory, func(s *Server, a *Account, b *bin.Buffer) (bin.Encoder, error) {
+		r, err := read[tg.MessagesGetHistoryRequest](b)
+		if err != nil {
+			return nil, err
+		}
+		return s.history(a, r)
+	}},
+	tg.AccountInitTakeoutSessionRequestTypeID: {"account.initTakeoutSession", func(s *Server, a *Account, _ *bin.Buffer) (bin.Encoder, error) {
+		return s.beginTakeout(a)
+	}},
+	tg.AccountFinishTakeoutSessionRequestTypeID: {
+		"account.finishTakeoutSession", func(*Server, *Account, *bin.Buffer) (bin.Encoder, error) {
+			return nil, tgerr.New(403, "TAKEOUT_REQUIRED")
+		},
+	},
 }
 
 // read decodes a request.
@@ -119,6 +141,14 @@ func (s *Server) answer(id uint32, req *tgtest.Request) (bin.Encoder, error) {
 	if id == tg.UsersGetUsersRequestTypeID {
 		return &users{of: account.self()}, nil
 	}
+	if id == tg.InvokeWithTakeoutRequestTypeID {
+		return s.inTakeout(account, req.Buf)
+	}
+	return s.call(account, id, req.Buf, false)
+}
+
+// call answers the call in b, which is one in a takeout or not.
+func (s *Server) call(a *Account, id uint32, b *bin.Buffer, takeout bool) (bin.Encoder, error) {
 	m, known := methods[id]
 	if !known {
 		return nil, tgerr.New(400, "INPUT_METHOD_INVALID")
@@ -127,7 +157,12 @@ func (s *Server) answer(id uint32, req *tgtest.Request) (bin.Encoder, error) {
 	if err := s.flooded(m.name); err != nil {
 		return nil, err
 	}
-	return m.answer(s, account, req.Buf)
+	if m.name == getHistory {
+		if err := s.overHistory(a, takeout); err != nil {
+			return nil, err
+		}
+	}
+	return m.answer(s, a, b)
 }
 
 // Refuse lets every call of account fail with a kind of error from now on: AUTH_KEY_DUPLICATED is Telegram's 406, the others are 401.

@@ -16,7 +16,6 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
-	"math"
 	mathrand "math/rand/v2"
 	"net"
 	"net/netip"
@@ -26,7 +25,6 @@ import (
 	"github.com/gotd/td/crypto"
 	"github.com/gotd/td/exchange"
 	"github.com/gotd/td/tg"
-	"github.com/gotd/td/tgerr"
 	"github.com/gotd/td/tgtest"
 	"github.com/gotd/td/transport"
 )
@@ -44,6 +42,9 @@ type Config struct {
 	Seed uint64
 	// DifferenceMost and ChannelDifferenceMost are how many places back a difference reaches; further back it is too long. 0 has no limit.
 	DifferenceMost, ChannelDifferenceMost int
+	// HistoryLimit is how often an account may call messages.getHistory; more often, and it has to wait for the next window. In a takeout
+	// it may call four times as often.
+	HistoryLimit Rate
 }
 
 // Faults are what happens to pushes, as shares from 0 to 1.
@@ -76,6 +77,9 @@ type Server struct {
 	// told is the wait that the callers of a method know of, and early how often one did not keep to it.
 	told  map[string]time.Time
 	early int
+	// takeouts are those that are open, by their ids, and takeoutsFrom is when one may begin.
+	takeouts     map[int64]*Account
+	takeoutsFrom time.Time
 	// byKey is who has signed in with a key.
 	byKey   map[keyID]*Account
 	logins  logins
@@ -96,7 +100,7 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{
 		cfg: cfg, key: key, random: mathrand.New(mathrand.NewPCG(cfg.Seed, 0)), nextID: 1000,
 		calls: map[string]int{}, floods: map[string]time.Time{}, told: map[string]time.Time{}, byKey: map[keyID]*Account{}, logins: newLogins(),
-		refused: map[keyID]string{}, live: map[keyID]int{},
+		refused: map[keyID]string{}, live: map[keyID]int{}, takeouts: map[int64]*Account{},
 	}
 	s.mtproto = s.newMTProto()
 	return s, nil
@@ -207,7 +211,7 @@ func (s *Server) flooded(method string) error {
 		s.early++
 	}
 	s.told[method] = until
-	return tgerr.New(420, fmt.Sprintf("FLOOD_WAIT_%d", int(math.Ceil(time.Until(until).Seconds()))))
+	return floodWait("FLOOD_WAIT_", until)
 }
 
 // Calls returns how often method was called, by its name in TL.

@@ -8,6 +8,9 @@ import (
 // differenceTogether is how many happenings are told at once: the rest comes with the next difference.
 const differenceTogether = 100
 
+// newestTogether is how many messages come with a difference that is too long.
+const newestTogether = 10
+
 // errNoPlace is Telegram's answer to a difference from nowhere (https://core.telegram.org/method/updates.getDifference#possible-errors).
 var errNoPlace = tgerr.New(400, "PERSISTENT_TIMESTAMP_EMPTY")
 
@@ -102,7 +105,11 @@ func (s *Server) channelDifference(a *Account, r *tg.UpdatesGetChannelDifference
 	}
 	users, chats := chat.people(a)
 	if most := s.cfg.ChannelDifferenceMost; most > 0 && len(happened) > most {
-		newest := s.page(chat, 0, 10)
+		newest := []tg.MessageClass{}
+		there := s.newestFirst(chat)
+		for _, m := range there[:min(len(there), newestTogether)] {
+			newest = append(newest, chat.tl(m))
+		}
 		return &tg.UpdatesChannelDifferenceTooLong{
 			Final: true, Dialog: dialog(chat), Messages: newest, Users: users, Chats: chats,
 		}, nil
@@ -168,23 +175,16 @@ func (s *Server) dialogs(a *Account, r *tg.MessagesGetDialogsRequest) tg.Message
 		users, chats := chat.people(a)
 		page.Dialogs = append(page.Dialogs, dialog(chat))
 		page.Users, page.Chats = append(page.Users, users...), append(page.Chats, chats...)
-		if top := chat.sequenceOf().messages[chat.sequenceOf().maxID]; top != nil && !top.Deleted && top.ChatID == chat.ID {
-			page.Messages = append(page.Messages, chat.tl(top))
-		}
+		page.Messages = append(page.Messages, top(chat)...)
 	}
 	return page
 }
 
-// page returns the messages of chat that are older than offset (0: from the newest on), newest first.
-func (s *Server) page(chat *Chat, offset, limit int) (messages []tg.MessageClass) {
+// top returns the newest message of chat, if it is there.
+func top(chat *Chat) []tg.MessageClass {
 	q := chat.sequenceOf()
-	ids := sortedIDs(q.messages)
-	for i := len(ids) - 1; i >= 0 && len(messages) < limit; i-- {
-		m := q.messages[ids[i]]
-		if m.Deleted || m.ChatID != chat.ID || offset != 0 && m.ID >= offset {
-			continue
-		}
-		messages = append(messages, chat.tl(m))
+	if m := q.messages[q.maxID]; m != nil && !m.Deleted && m.ChatID == chat.ID {
+		return []tg.MessageClass{chat.tl(m)}
 	}
-	return messages
+	return nil
 }

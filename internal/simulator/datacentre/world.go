@@ -29,6 +29,8 @@ type Account struct {
 	sessions []tgtest.Session
 	// held is a push that waits for the next one, to come after it.
 	held tg.UpdatesClass
+	// history counts the account's calls for history.
+	history window
 }
 
 // ChatKind is what kind of chat a chat is.
@@ -158,15 +160,21 @@ func (s *Server) Post(chat *Chat, text string) Message {
 }
 
 func (s *Server) post(chat *Chat, text string) Message {
+	m, pts := s.write(chat, text)
+	s.push(chat, posted, m, pts)
+	return *m
+}
+
+// write adds a message to chat and returns it with its place.
+func (s *Server) write(chat *Chat, text string) (m *Message, pts int) {
 	q := chat.sequenceOf()
 	q.maxID++
-	m := &Message{ID: q.maxID, ChatID: chat.ID, Text: text, Date: s.tick()}
+	m = &Message{ID: q.maxID, ChatID: chat.ID, Text: text, Date: s.tick()}
 	if chat.Kind == Private {
 		m.From = chat.ID
 	}
 	q.messages[m.ID] = m
-	s.push(chat, posted, m, q.add(posted, m.ID))
-	return *m
+	return m, q.add(posted, m.ID)
 }
 
 // Edit changes a message's text. It does nothing to a message that is deleted, or was never there.
