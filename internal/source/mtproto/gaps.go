@@ -1,7 +1,6 @@
 package mtproto
 
 import (
-	"context"
 	"maps"
 	"sync"
 	"time"
@@ -24,8 +23,8 @@ type gaps struct {
 type gap struct {
 	// before is the place in the channel's sequence before the first of them, and last that of the last; both 0 when unknown.
 	before, last int
-	// accessHash is what a dropped container told of the channel; 0 for nothing.
-	accessHash int64
+	// unfollowed says that the manager did not follow the channel when they were dropped.
+	unfollowed bool
 }
 
 func newGaps(s *state) *gaps { return &gaps{state: s, channels: map[int64]gap{}} }
@@ -52,9 +51,7 @@ func (g *gaps) channel(id int64, of gap) {
 		}
 		known.last = max(known.last, of.last)
 	}
-	if of.accessHash != 0 {
-		known.accessHash = of.accessHash
-	}
+	known.unfollowed = known.unfollowed || of.unfollowed
 	g.channels[id] = known
 }
 
@@ -67,14 +64,15 @@ func (g *gaps) note(u tg.UpdatesClass) {
 	for _, update := range updates {
 		id, pts, count, ofChannel, err := tg.IsChannelPtsUpdate(update)
 		if tooLong, ok := update.(*tg.UpdateChannelTooLong); ok {
-			g.channel(tooLong.ChannelID, gap{accessHash: accessHashOf(chats, tooLong.ChannelID)})
+			g.channel(tooLong.ChannelID, gap{})
 			continue
 		}
 		if !ofChannel || err != nil {
 			g.common()
 			continue
 		}
-		g.channel(id, gap{before: pts - count, last: pts, accessHash: accessHashOf(chats, id)})
+		unfollowed := g.state.missed(id, pts-count, accessHashOf(chats, id))
+		g.channel(id, gap{before: pts - count, last: pts, unfollowed: unfollowed})
 	}
 }
 
@@ -104,7 +102,7 @@ func accessHashOf(chats []tg.ChatClass, id int64) int64 {
 
 // ask returns what lets the manager ask for all that was noted, and forgets it: the manager keeps its place in each sequence, and asks
 // again when it was not answered.
-func (g *gaps) ask(ctx context.Context) (ask []tg.UpdatesClass) {
+func (g *gaps) ask() (ask []tg.UpdatesClass) {
 	g.mu.Lock()
 	commonUpdates, channels := g.commonUpdates, maps.Clone(g.channels)
 	g.commonUpdates = false
@@ -114,18 +112,17 @@ func (g *gaps) ask(ctx context.Context) (ask []tg.UpdatesClass) {
 		ask = append(ask, &tg.UpdatesTooLong{})
 	}
 	for id, of := range channels {
-		ask = append(ask, g.askChannel(ctx, id, of))
+		ask = append(ask, askChannel(id, of))
 	}
 	return ask
 }
 
 // askChannel returns what lets the manager ask for a channel's difference. The manager passes over the news that a channel moved too far
-// when it does not follow the channel; it begins to follow one with an update that has a place in the sequence, from where the store
-// says, so the store is told where that is.
-func (g *gaps) askChannel(ctx context.Context, id int64, of gap) tg.UpdatesClass {
+// when it does not follow the channel; it begins to follow one with an update that has a place in the sequence, from where the state
+// says.
+func askChannel(id int64, of gap) tg.UpdatesClass {
 	var update tg.UpdateClass = &tg.UpdateChannelTooLong{ChannelID: id}
-	if _, followed, _ := g.state.GetChannelPts(ctx, 0, id); !followed && of.last != 0 {
-		g.state.follow(id, of.before, of.accessHash)
+	if of.unfollowed {
 		update = &tg.UpdateDeleteChannelMessages{ChannelID: id, Pts: of.last, PtsCount: of.last - of.before}
 	}
 	return &tg.Updates{Updates: []tg.UpdateClass{update}, Date: int(time.Now().Unix())}

@@ -134,7 +134,7 @@ func (i *intake) feed(ctx context.Context) error {
 			next = []tg.UpdatesClass{u}
 		case <-tick.C:
 			if !i.overflowing() {
-				next = i.gaps.ask(ctx)
+				next = i.gaps.ask()
 			}
 		}
 		for _, u := range next {

@@ -44,7 +44,11 @@ type state struct {
 }
 
 // channelState is how far a channel has told its updates.
-type channelState struct{ account.ChannelState }
+type channelState struct {
+	account.ChannelState
+	// adopted says that the manager has asked where the channel stands, and counts on from there by itself.
+	adopted bool
+}
 
 // isFollowed tells whether it is known from where on the channel's updates are to come, and Telegram does not refuse them.
 func (c channelState) isFollowed() bool { return c.Pts != 0 && c.Inaccessible.IsZero() }
@@ -72,7 +76,7 @@ func loadState(ctx context.Context, h *holder, l account.Lease, accountID int64)
 		return nil, err
 	}
 	for _, channel := range channels {
-		s.channels[channel.ChannelID] = channelState{channel}
+		s.channels[channel.ChannelID] = channelState{ChannelState: channel}
 	}
 	return s, nil
 }
@@ -190,6 +194,21 @@ func (s *state) follow(channelID int64, pts int, accessHash int64) {
 	})
 }
 
+// missed notes that an update of a channel, behind the place before, was dropped, and returns whether the manager does not follow the
+// channel yet: then it must not begin with an update that comes later, but here.
+func (s *state) missed(channelID int64, before int, accessHash int64) (unfollowed bool) {
+	s.change(channelID, func(c *channelState, followed bool) {
+		if accessHash != 0 {
+			c.AccessHash = accessHash
+		}
+		if unfollowed = !followed || !c.adopted; unfollowed && (!followed || before < c.Pts) {
+			// Telegram counts from 1; 0 would be nowhere.
+			c.Pts = max(1, before)
+		}
+	})
+	return unfollowed
+}
+
 // forbid notes that Telegram refuses the channel to the account, which is not asked for any more until its updates come again.
 func (s *state) forbid(channelID int64) {
 	s.change(channelID, func(c *channelState, _ bool) { c.Inaccessible = time.Now() })
@@ -250,11 +269,16 @@ func (s *state) GetChannelPts(_ context.Context, _, channelID int64) (int, bool,
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c, known := s.channels[channelID]
-	return c.Pts, known && c.isFollowed(), nil
+	if !known || !c.isFollowed() {
+		return 0, false, nil
+	}
+	c.adopted = true
+	s.channels[channelID] = c
+	return c.Pts, true, nil
 }
 
 func (s *state) SetChannelPts(_ context.Context, _, channelID int64, pts int) error {
-	s.change(channelID, func(c *channelState, _ bool) { c.Pts = pts })
+	s.change(channelID, func(c *channelState, _ bool) { c.Pts, c.adopted = pts, true })
 	return nil
 }
 
