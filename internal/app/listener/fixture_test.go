@@ -219,9 +219,22 @@ func (f *fixture) eventually(happened func() bool, what string) {
 	}
 }
 
-// followed waits until the account's updates are followed: a post to each of its chats comes through.
+// followed waits until the account's updates are followed: a post to each of its chats comes through. Nothing is posted before it is known from
+// where on they are followed, because that would be history.
 func (f *fixture) followed(chats ...*datacentre.Chat) {
 	f.t.Helper()
+	f.eventually(func() bool {
+		connectors, err := f.db.Connectors().List(f.t.Context())
+		require.NoError(f.t, err)
+		for _, c := range connectors {
+			_, known, err := f.db.UpdateStates().Load(f.t.Context(), c.ID)
+			require.NoError(f.t, err)
+			if c.Status == account.Connected && !known {
+				return false
+			}
+		}
+		return true
+	}, "the state is known")
 	for _, chat := range chats {
 		f.eventually(func() bool {
 			m := f.telegram.Post(chat, "are you there?")
