@@ -85,12 +85,17 @@ type Identity struct {
 // UpdateState is how far a source has told its common updates (https://core.telegram.org/api/updates#message-related-event-sequences).
 type UpdateState struct {
 	Pts, Qts, Date, Seq int
+	// FollowedFrom is the newest message that the account had in private chats and basic groups, which number together, when its updates
+	// began to be followed; 0 when unknown.
+	FollowedFrom int
 }
 
 // ChannelState is how far a channel has told its updates to one account. ChannelID is Telegram's own, positive.
 type ChannelState struct {
 	ChannelID int64
 	Pts       int
+	// FollowedFrom is the channel's newest message when its updates began to be followed; 0 when unknown.
+	FollowedFrom int
 	// AccessHash is what the account proves with that it may see the channel; it is good for no other account.
 	AccessHash int64
 	// Inaccessible says since when Telegram refuses the channel to the account; the zero time while it does not.

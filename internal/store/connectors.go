@@ -108,7 +108,7 @@ func (c *Connectors) Find(ctx context.Context, ref string) (account.Connector, e
 // Remove forgets a connector, with its sessions and how far its updates were taken. What it received stays.
 func (c *Connectors) Remove(ctx context.Context, id string) error {
 	err := c.db.write(ctx, func(tx *gorm.DB) error {
-		for _, table := range []any{&sessionRow{}, &signInRow{}, &stateRow{}, &checkpointRow{}} {
+		for _, table := range []any{&sessionRow{}, &signInRow{}, &stateRow{}, &checkpointRow{}, &backfillRow{}, &floodWaitRow{}} {
 			if err := tx.Where("connector_id = ?", id).Delete(table).Error; err != nil {
 				return err
 			}

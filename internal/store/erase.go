@@ -292,6 +292,7 @@ func (w *erasure) eraseState(ctx context.Context) error {
 			{"interactions", "from_id = ? OR chat_id IN ?", []any{user, w.chats}},
 			{"business_connections", "user_id = ? OR user_chat_id IN ?", []any{user, w.chats}},
 			{"chat_boosts", "user_id = ? OR chat_id IN ?", []any{user, w.chats}},
+			{"backfills", "chat_id IN ?", []any{w.chats}},
 			{"holes", "chat_id IN ?", []any{w.chats}},
 			{"access_hashes", "peer = ? OR peer IN ?", []any{user, w.chats}},
 			{"chats", "id IN ?", []any{w.chats}},

@@ -36,6 +36,8 @@ type stateRow struct {
 	Seq            int     `json:"seq,omitempty"`
 	AccessHash     int64   `json:"access_hash,omitempty"`
 	InaccessibleAt instant `json:"-"`
+	// FollowedFrom stays what it was when a row is written with 0, as one from a checkpoint is.
+	FollowedFrom int `json:"-"`
 }
 
 // TableName implements gorm's schema.Tabler.
@@ -64,7 +66,7 @@ func (u *UpdateStates) Load(ctx context.Context, connectorID string) (account.Up
 	if err != nil {
 		return account.UpdateState{}, false, fmt.Errorf("load state of connector %s: %w", connectorID, classify(err))
 	}
-	return account.UpdateState{Pts: row.Pts, Qts: row.Qts, Date: row.Date, Seq: row.Seq}, true, nil
+	return account.UpdateState{Pts: row.Pts, Qts: row.Qts, Date: row.Date, Seq: row.Seq, FollowedFrom: row.FollowedFrom}, true, nil
 }
 
 // Channels returns how far the updates of each channel were taken.
@@ -77,6 +79,7 @@ func (u *UpdateStates) Channels(ctx context.Context, connectorID string) ([]acco
 	for i, row := range rows {
 		channels[i] = account.ChannelState{
 			ChannelID: row.ChannelID, Pts: row.Pts, AccessHash: row.AccessHash, Inaccessible: row.InaccessibleAt.Time,
+			FollowedFrom: row.FollowedFrom,
 		}
 	}
 	return channels, nil
@@ -88,11 +91,14 @@ func (u *UpdateStates) Save(
 ) error {
 	rows := make([]stateRow, 0, len(channels)+1)
 	if state != nil {
-		rows = append(rows, stateRow{ConnectorID: connectorID, Pts: state.Pts, Qts: state.Qts, Date: state.Date, Seq: state.Seq})
+		rows = append(rows, stateRow{
+			ConnectorID: connectorID, Pts: state.Pts, Qts: state.Qts, Date: state.Date, Seq: state.Seq, FollowedFrom: state.FollowedFrom,
+		})
 	}
 	for _, c := range channels {
 		rows = append(rows, stateRow{
 			ConnectorID: connectorID, ChannelID: c.ChannelID, Pts: c.Pts, AccessHash: c.AccessHash, InaccessibleAt: instant{c.Inaccessible},
+			FollowedFrom: c.FollowedFrom,
 		})
 	}
 	err := u.db.write(ctx, func(tx *gorm.DB) error {
@@ -111,7 +117,13 @@ func saveStates(tx *gorm.DB, rows []stateRow) error {
 	if len(rows) == 0 {
 		return nil
 	}
-	return tx.Clauses(clause.OnConflict{UpdateAll: true}).CreateInBatches(rows, rowsTogether).Error
+	set := clause.AssignmentColumns([]string{"pts", "qts", "date", "seq", "access_hash", "inaccessible_at"})
+	set = append(set, clause.Assignment{
+		Column: clause.Column{Name: "followed_from"},
+		Value:  gorm.Expr("CASE WHEN excluded.followed_from <> 0 THEN excluded.followed_from ELSE update_states.followed_from END"),
+	})
+	onConflict := clause.OnConflict{Columns: []clause.Column{{Name: "connector_id"}, {Name: "channel_id"}}, DoUpdates: set}
+	return tx.Clauses(onConflict).CreateInBatches(rows, rowsTogether).Error
 }
 
 // Checkpoint puts the stored state aside, to be gone back to for the next ten minutes.

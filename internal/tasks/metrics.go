@@ -70,7 +70,7 @@ func newSettleMetrics(reg prometheus.Registerer) *settleMetrics {
 
 // startAtZero makes every series.
 func (m *settleMetrics) startAtZero() {
-	for _, origin := range []from{fromQueue, fromSpool} {
+	for _, origin := range []from{fromQueue, fromSpool, fromBackfill} {
 		for _, r := range []result{resultCommitted, resultCut, resultAlone, resultBuried, resultRetried} {
 			m.batches.WithLabelValues(string(origin), string(r))
 		}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 
 	"github.com/tgfleet/tgfleet/internal/accept/batch"
@@ -24,6 +25,8 @@ const (
 	// more of either is no faster with PostgreSQL.
 	maxCommitUpdates = 500
 	commitFlights    = 2
+	// historyFlights is how many transactions with history a worker has under way beside those.
+	historyFlights = 1
 	// maxWaitingBatches and maxWaitingUpdates bound what waits for a transaction; the queue's concurrency, of batches of 64
 	// updates at most, keeps far below them.
 	maxWaitingBatches = 4096
@@ -87,7 +90,9 @@ type Settler struct {
 	normaliser Normaliser
 	log        *slog.Logger
 	metrics    *settleMetrics
-	commits    *groupcommit.Group[content.Batch]
+	// live commits what is live, and history what is read of the past, so that the one does not wait for the other.
+	live    *groupcommit.Group[content.Batch]
+	history *groupcommit.Group[content.Batch]
 	// room lets one who must be alone in by himself, and all others together.
 	room   *semaphore.Weighted
 	outage outage
@@ -101,27 +106,38 @@ func NewSettler(cfg SettlerConfig) *Settler {
 		archive: cfg.Archive, normaliser: cfg.Normaliser, log: cfg.Log,
 		metrics: newSettleMetrics(cfg.Registerer), room: semaphore.NewWeighted(everyone), open: batch.Decode,
 	}
-	s.commits = groupcommit.New(groupcommit.Config[content.Batch]{
+	s.live, s.history = s.commits(commitFlights), s.commits(historyFlights)
+	return s
+}
+
+// commits returns a group of that many transactions at once.
+func (s *Settler) commits(flights int) *groupcommit.Group[content.Batch] {
+	return groupcommit.New(groupcommit.Config[content.Batch]{
 		Write:         s.commitTogether,
 		MaxItems:      maxCommitUpdates,
 		Weight:        func(b content.Batch) int { return len(b.Changes) + len(b.DeadLetters) },
 		MaxWeight:     maxCommitUpdates,
-		Flights:       commitFlights,
+		Flights:       flights,
 		Backlog:       maxWaitingBatches,
 		BacklogWeight: maxWaitingUpdates,
 	})
-	return s
 }
 
 // Run commits until ctx ends, and then what still waits.
-func (s *Settler) Run(ctx context.Context) error { return s.commits.Run(ctx) }
+func (s *Settler) Run(ctx context.Context) error {
+	var group errgroup.Group
+	group.Go(func() error { return s.live.Run(ctx) })
+	group.Go(func() error { return s.history.Run(ctx) })
+	return group.Wait()
+}
 
 // from is the way by which a batch came; it is the value of a label and of a log key.
 type from string
 
 const (
-	fromQueue from = "queue"
-	fromSpool from = "spool"
+	fromQueue    from = "queue"
+	fromSpool    from = "spool"
+	fromBackfill from = "backfill"
 )
 
 // work is one batch to be settled, whichever way it came.
@@ -161,7 +177,11 @@ func (s *Settler) settleTogether(ctx context.Context, w *work) (finished, error)
 	}
 	b := s.normalise(w)
 	done := finished{result: resultCommitted, dead: len(b.DeadLetters)}
-	err := s.commits.Do(ctx, b)
+	commits := s.live
+	if w.from == fromBackfill {
+		commits = s.history
+	}
+	err := commits.Do(ctx, b)
 	if err != nil {
 		alone := surgery{s: s, w: *w}
 		var cut bool

@@ -47,6 +47,7 @@ type fixture struct {
 	db       *store.DB
 	ring     *seal.Ring
 	sink     *sink
+	pages    *pages
 	queue    *queue
 	log      *testkit.Buffer
 	// registry is that of the listener that was started last.
@@ -56,6 +57,7 @@ type fixture struct {
 func setup(t *testing.T, cfg datacentre.Config) *fixture {
 	t.Helper()
 	f := &fixture{t: t, sink: newSink(), queue: &queue{id: "redis-1"}, log: &testkit.Buffer{}}
+	f.pages = &pages{sink: f.sink, seen: map[int]int{}}
 	var err error
 	f.telegram, err = datacentre.New(cfg)
 	require.NoError(t, err)
@@ -96,7 +98,8 @@ func (f *fixture) start() *listener {
 	f.registry = prometheus.NewRegistry()
 	l, err := mtproto.New(mtproto.Config{
 		Connectors: f.db.Connectors(), Sessions: f.db.Sessions(), SignIns: f.db.SignIns(), States: f.db.UpdateStates(),
-		Hashes: f.db.AccessHashes(), Leases: f.db.Leases(), Queue: f.queue, Sealer: f.ring, Sink: f.sink,
+		Hashes: f.db.AccessHashes(), Backfills: f.db.Backfills(), FloodWaits: f.db.FloodWaits(), Leases: f.db.Leases(), Queue: f.queue,
+		Sealer: f.ring, Sink: f.sink, Pages: f.pages,
 		Telegram: mtproto.Telegram{AppID: 1, AppHash: "0123456789abcdef0123456789abcdef", Server: &mtproto.Server{
 			DC: datacentre.DC, Addr: f.telegram.Addr(), PublicKeys: f.telegram.PublicKey(),
 		}},
@@ -339,9 +342,12 @@ func (s *sink) read(e ingest.Envelope) {
 		return
 	}
 	if d, err := tg.DecodeUpdatesChannelDifference(&bin.Buffer{Buf: bytes.Clone(e.Raw)}); err == nil {
-		if d, ok := d.(*tg.UpdatesChannelDifference); ok {
+		switch d := d.(type) {
+		case *tg.UpdatesChannelDifference:
 			s.readMessages(d.NewMessages)
 			s.readUpdates(d.OtherUpdates)
+		case *tg.UpdatesChannelDifferenceTooLong:
+			s.readMessages(d.Messages)
 		}
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/tgfleet/tgfleet/internal/lifecycle"
 	"github.com/tgfleet/tgfleet/internal/seal"
 	"github.com/tgfleet/tgfleet/internal/source/mtproto"
+	"github.com/tgfleet/tgfleet/internal/tasks"
 )
 
 // loopBound is how long a short loop of the process may be silent.
@@ -72,7 +73,8 @@ func Accounts(p *process.Process, sink ingest.Sink, keys seal.Secret, telegram m
 	}
 	accounts, err := mtproto.New(mtproto.Config{
 		Connectors: p.DB.Connectors(), Sessions: p.DB.Sessions(), SignIns: p.DB.SignIns(), States: p.DB.UpdateStates(), Hashes: p.DB.AccessHashes(),
-		Leases: p.DB.Leases(), Queue: p.Queue, Sealer: ring, Sink: sink, Telegram: telegram,
+		Backfills: p.DB.Backfills(), FloodWaits: p.DB.FloodWaits(), Leases: p.DB.Leases(), Queue: p.Queue, Sealer: ring, Sink: sink,
+		Pages: tasks.BackfillQueue{Client: p.Queue}, Telegram: telegram,
 		Log: p.Log, Registerer: p.Registry, Beat: p.Health.Loop("accounts", loopBound),
 	})
 	if err != nil {

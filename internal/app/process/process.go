@@ -54,7 +54,7 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Process, error) {
 		return nil, err
 	}
 	p.Queue, err = queue.Open(cfg.RedisURL, queue.Options{
-		Log: log, Registerer: p.Registry, Shards: map[queue.Class]int{tasks.IngestClass: cfg.IngestQueues},
+		Log: log, Registerer: p.Registry, Shards: map[queue.Class]int{tasks.IngestClass: cfg.IngestQueues, tasks.BackfillClass: 1},
 	})
 	if err != nil {
 		return nil, errors.Join(err, p.DB.Close())

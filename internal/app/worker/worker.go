@@ -3,12 +3,15 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/tgfleet/tgfleet/internal/app/process"
 	"github.com/tgfleet/tgfleet/internal/config"
@@ -28,6 +31,8 @@ const (
 	loopBound = 30 * time.Second
 	// drainBound allows for a turn of the spool's drain that has to cut batches on a slow database, which is many commits.
 	drainBound = 10 * time.Minute
+	// backfillConcurrency is how many pages of history a worker has in hand: enough for one transaction to be filled while another runs.
+	backfillConcurrency = 2
 )
 
 // Run runs a worker until ctx ends, and then finishes the batches that it holds.
@@ -88,16 +93,44 @@ func Work(p *process.Process, cfg WorkConfig) []lifecycle.Service {
 	})
 	return []lifecycle.Service{
 		{Name: "settler", Run: settler.Run},
-		p.Queue.Serve(queue.ServerConfig{
-			Class: tasks.IngestClass, Concurrency: cfg.Concurrency, Drain: cfg.Drain,
-			Handlers:    []queue.Handler{tasks.HandleIngest(settler)},
-			Undecodable: settler.BuryMessage,
-			Beat:        p.Health.Loop("queue", queue.ServeBound),
-		}),
+		together("queues",
+			p.Queue.Serve(queue.ServerConfig{
+				Class: tasks.IngestClass, Concurrency: cfg.Concurrency, Drain: cfg.Drain,
+				Handlers:    []queue.Handler{tasks.HandleIngest(settler)},
+				Undecodable: settler.BuryMessage,
+				Beat:        p.Health.Loop("queue", queue.ServeBound),
+			}),
+			p.Queue.Serve(queue.ServerConfig{
+				Class: tasks.BackfillClass, Concurrency: backfillConcurrency, Drain: cfg.Drain,
+				Handlers:    []queue.Handler{tasks.HandleBackfill(settler)},
+				Undecodable: settler.BuryMessage,
+				Beat:        p.Health.Loop("backfill", queue.ServeBound),
+			}),
+		),
 		{Name: "spool", Run: drain.Run},
 		{Name: "housekeeping", Run: housekeeping.Run},
 	}
 }
+
+// together returns the service that runs services side by side: each may take the whole drain time to stop, and one after the other they would take
+// longer than the process has. It ends when the first of them does.
+func together(name string, services ...lifecycle.Service) lifecycle.Service {
+	return lifecycle.Service{Name: name, Run: func(ctx context.Context) error {
+		group, ctx := errgroup.WithContext(ctx)
+		for _, s := range services {
+			group.Go(func() error {
+				if err := s.Run(ctx); err != nil || ctx.Err() == nil {
+					return fmt.Errorf("%s ended: %w", s.Name, cmp.Or(err, errUnasked))
+				}
+				return nil
+			})
+		}
+		return group.Wait()
+	}}
+}
+
+// errUnasked is why a process stops one of whose parts has ended by itself.
+var errUnasked = errors.New("nobody asked it to")
 
 // PollingConfig says where bots are polled and what opens their tokens.
 type PollingConfig struct {

@@ -38,6 +38,10 @@ type client struct {
 	redis string
 	// ready is how often the client has been connected.
 	ready atomic.Int64
+	// takeout is the session for export that is open; 0 while none is. askedFor is when the difference was asked for that closes a hole, by
+	// the hole's id. Both belong to the goroutine that reads history.
+	takeout  int64
+	askedFor map[int64]time.Time
 }
 
 // connect is the connector's client until ctx ends, and then returns nil, or until it can't go on, and then returns why. When it returns, no
@@ -75,8 +79,12 @@ func (h *holder) newClient(
 	if err != nil {
 		return nil, err
 	}
-	s := &client{holder: h, lease: l, connector: connector, end: end, state: state}
-	s.calls = &calls{metrics: h.metrics, until: map[string]time.Time{}}
+	s := &client{holder: h, lease: l, connector: connector, end: end, state: state, askedFor: map[int64]time.Time{}}
+	until, err := h.floodWaits(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.calls = &calls{metrics: h.metrics, until: until, keep: func(method string, until time.Time) { s.keepFloodWait(ctx, method, until) }}
 	wrapper := wrapper{source: connector.Source(), sealer: h.cfg.Sealer}
 	s.intake = &intake{
 		sink: h.cfg.Sink, wrapper: wrapper, log: h.log, metrics: h.metrics,
@@ -84,7 +92,7 @@ func (h *holder) newClient(
 		arrived: make(chan arrival, arrivedMost), durable: make(chan tg.UpdatesClass, durableMost), gaps: newGaps(state),
 	}
 	s.differences = &differences{
-		sink: h.cfg.Sink, wrapper: wrapper, calls: s.calls, forbid: state.forbid, end: end, log: h.log, metrics: h.metrics,
+		sink: h.cfg.Sink, wrapper: wrapper, calls: s.calls, forbid: state.forbid, answered: state.answered, end: end, log: h.log, metrics: h.metrics,
 		pace: pacing{asked: map[int64]repeats{}},
 	}
 	return s, nil
@@ -174,6 +182,7 @@ func (s *client) follow(ctx context.Context) error {
 	group.Go(func() error { return s.intake.feed(within) })
 	group.Go(func() error { return s.watch(within) })
 	group.Go(func() error { return s.tell(within) })
+	group.Go(func() error { return s.backfill(within) })
 	group.Go(func() error {
 		err := manager.Run(within, s.differences, s.connector.AccountID, updates.AuthOptions{IsBot: s.connector.Kind == account.BotAccount})
 		if err == nil {
@@ -231,4 +240,19 @@ func (s *client) touch(ctx context.Context, at time.Time) error {
 	ctx, cancel := context.WithTimeout(ctx, storeWithin)
 	defer cancel()
 	return s.cfg.Connectors.Touched(ctx, s.lease, s.id, at)
+}
+
+func (h *holder) floodWaits(ctx context.Context) (map[string]time.Time, error) {
+	ctx, cancel := context.WithTimeout(ctx, storeWithin)
+	defer cancel()
+	return h.cfg.FloodWaits.Load(ctx, h.id)
+}
+
+// keepFloodWait stores a wait for the account's next holder. Without it that one asks too early, once.
+func (s *client) keepFloodWait(ctx context.Context, method string, until time.Time) {
+	ctx, cancel := context.WithTimeout(ctx, storeWithin)
+	defer cancel()
+	if err := s.cfg.FloodWaits.Save(ctx, s.lease, s.id, method, until); err != nil {
+		s.log.Warn("flood wait not stored", "method", method, "error", err)
+	}
 }

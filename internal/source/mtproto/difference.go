@@ -35,8 +35,8 @@ type differences struct {
 	sink    ingest.Sink
 	wrapper wrapper
 	calls   *calls
-	// forbid is called for a channel that Telegram refuses to the account.
-	forbid func(channelID int64)
+	// forbid is called for a channel that Telegram refuses to the account, answered when the end of a channel's updates was told.
+	forbid, answered func(channelID int64)
 	// end ends the client: Telegram refused the account itself.
 	end     func(error)
 	log     *slog.Logger
@@ -118,6 +118,7 @@ func (d *differences) UpdatesGetChannelDifference(
 	switch difference.(type) {
 	case *tg.UpdatesChannelDifferenceEmpty:
 		d.metrics.differences.WithLabelValues(channelUpdates, differenceEmpty).Inc()
+		d.answered(channel.ChannelID)
 		return difference, nil
 	case *tg.UpdatesChannelDifferenceTooLong:
 		result = differenceTooLong
@@ -133,12 +134,24 @@ func (d *differences) UpdatesGetChannelDifference(
 		return nil, err
 	}
 	d.metrics.differences.WithLabelValues(channelUpdates, result).Inc()
+	if difference.GetFinal() {
+		d.answered(channel.ChannelID)
+	}
 	return difference, nil
 }
 
 // call asks Telegram, and ends the client when Telegram refuses the account itself: the manager would only log that.
 func (d *differences) call(ctx context.Context, method string, ask func(context.Context) error) error {
-	err := d.calls.do(ctx, method, ask)
+	return d.judged(d.calls.do(ctx, method, ask))
+}
+
+// try is call for what need not be answered now: it is errThrottled while Telegram lets the method wait.
+func (d *differences) try(ctx context.Context, method string, ask func(context.Context) error) error {
+	return d.judged(d.calls.try(ctx, method, ask))
+}
+
+// judged returns err, and ends the client when that refuses the account.
+func (d *differences) judged(err error) error {
 	if tgerr.IsCode(err, codeUnauthorized, codeNotAcceptable) && !isChannelRefused(err) {
 		d.end(err)
 	}
@@ -149,47 +162,6 @@ func (d *differences) call(ctx context.Context, method string, ask func(context.
 // https://core.telegram.org/method/updates.getChannelDifference#possible-errors.
 func isChannelRefused(err error) bool {
 	return tgerr.Is(err, "CHANNEL_PRIVATE", "CHANNEL_INVALID", "CHANNEL_PUBLIC_GROUP_NA", "USER_BANNED_IN_CHANNEL")
-}
-
-// calls bounds the calls of one account and lets each method rest for as long as Telegram says.
-type calls struct {
-	metrics *metrics
-
-	// mu guards until: the end of the rest of each method that was told to wait. The methods are a closed set.
-	mu    sync.Mutex
-	until map[string]time.Time
-}
-
-// do asks Telegram, for askWithin at most; when Telegram says that the method has to wait, it asks again afterwards. Other methods go on.
-func (c *calls) do(ctx context.Context, method string, ask func(context.Context) error) error {
-	for {
-		if !pause.For(ctx, c.rest(method)) {
-			return ctx.Err()
-		}
-		within, cancel := context.WithTimeout(ctx, askWithin)
-		err := ask(within)
-		cancel()
-		after, throttled := tgerr.AsFloodWait(err)
-		if !throttled {
-			return err
-		}
-		c.metrics.floodWaits.WithLabelValues(method).Inc()
-		c.hold(method, pause.Spread(after+time.Second))
-	}
-}
-
-// rest returns how long method still has to wait.
-func (c *calls) rest(method string) time.Duration {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return time.Until(c.until[method])
-}
-
-func (c *calls) hold(method string, d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.until[method] = time.Now().Add(d)
-	c.metrics.floodWait.WithLabelValues(method).Set(float64(c.until[method].Unix()))
 }
 
 // pacing slows down differences that are asked for from the same place again and again: gotd asks without a pause while an update in one names

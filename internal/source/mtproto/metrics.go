@@ -15,9 +15,16 @@ const (
 	methodGetDifference        = "updates.getDifference"
 	methodGetChannelDifference = "updates.getChannelDifference"
 	methodGetDialogs           = "messages.getDialogs"
+	methodGetPeerDialogs       = "messages.getPeerDialogs"
+	methodGetHistory           = "messages.getHistory"
+	methodInitTakeout          = "account.initTakeoutSession"
+	methodFinishTakeout        = "account.finishTakeoutSession"
 )
 
-var methods = []string{methodGetState, methodGetDifference, methodGetChannelDifference, methodGetDialogs}
+var methods = []string{
+	methodGetState, methodGetDifference, methodGetChannelDifference, methodGetDialogs, methodGetPeerDialogs, methodGetHistory, methodInitTakeout,
+	methodFinishTakeout,
+}
 
 const (
 	leaseTaken    = "taken"
@@ -68,6 +75,10 @@ type metrics struct {
 	floodWait   *prometheus.GaugeVec
 	rewinds     prometheus.Counter
 	signIns     *prometheus.CounterVec
+	holes       prometheus.Gauge
+	pages       prometheus.Counter
+	// pageMessages counts the messages of those pages.
+	pageMessages prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -97,10 +108,15 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			"method"),
 		rewinds: counter("tgfleet_mtproto_rewinds_total", "Accounts that went back to an earlier state because another Redis took over."),
 		signIns: counters("tgfleet_mtproto_sign_ins_total", "Steps that sign-ins have come to by this listener's turns.", "step"),
+		holes: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "tgfleet_mtproto_holes_open", Help: "Holes of the fleet's accounts that nothing has filled yet.",
+		}),
+		pages:        counter("tgfleet_mtproto_history_pages_total", "Pages of history that this listener has read."),
+		pageMessages: counter("tgfleet_mtproto_history_messages_total", "Messages in the pages of history that this listener has read."),
 	}
 	m.fill()
 	reg.MustRegister(m.connectors, m.oldest, m.held, m.leases, m.ended, m.reconnects, m.dead, m.containers, m.put, m.dropped,
-		m.differences, m.floodWaits, m.floodWait, m.rewinds, m.signIns)
+		m.differences, m.floodWaits, m.floodWait, m.rewinds, m.signIns, m.holes, m.pages, m.pageMessages)
 	return m
 }
 

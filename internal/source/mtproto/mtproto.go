@@ -71,6 +71,35 @@ type States interface {
 	SetQueueID(ctx context.Context, lease account.Lease, connectorID, id string) error
 }
 
+// Backfills is where it is kept what history is to be read, and how far it was. Writes under a lease that is lost return a fault.NotFound error
+// and change nothing.
+type Backfills interface {
+	// Due returns the connector's backfills that have not ended, the next one first.
+	Due(ctx context.Context, connectorID string) ([]account.Backfill, error)
+	// Advance returns a fault.Permanent error when the backfill has ended, because somebody has cancelled it.
+	Advance(ctx context.Context, lease account.Lease, backfill account.Backfill) error
+	// Unplanned returns the open holes of an account for which nothing is planned.
+	Unplanned(ctx context.Context, accountID int64) ([]account.Hole, error)
+	// Plan stores the backfills that fill a hole; with none it closes the hole with status.
+	Plan(ctx context.Context, lease account.Lease, hole account.Hole, status account.HoleStatus, fills []account.Backfill) error
+	// OpenHoles counts the open holes of all accounts.
+	OpenHoles(ctx context.Context) (int64, error)
+}
+
+// FloodWaits is where it is kept until when Telegram lets a connector wait.
+type FloodWaits interface {
+	Load(ctx context.Context, connectorID string) (map[string]time.Time, error)
+	Save(ctx context.Context, lease account.Lease, connectorID, method string, until time.Time) error
+}
+
+// Pages takes pages of history, by a way of their own: they must not delay what is live.
+type Pages interface {
+	// Put returns nil once the page is durable.
+	Put(ctx context.Context, page []ingest.Envelope) error
+	// Waiting returns how many pages wait for workers.
+	Waiting(ctx context.Context) (int, error)
+}
+
 // AccessHashes knows what an account has been told of users.
 type AccessHashes interface {
 	Find(ctx context.Context, accountID int64, peer content.ChatID) (int64, bool, error)
@@ -100,11 +129,14 @@ type Config struct {
 	Sessions   Sessions
 	SignIns    SignIns
 	States     States
+	Backfills  Backfills
+	FloodWaits FloodWaits
 	Hashes     AccessHashes
 	Leases     Leases
 	Queue      Queue
 	Sealer     Sealer
 	Sink       ingest.Sink
+	Pages      Pages
 	Telegram   Telegram
 	Log        *slog.Logger
 	Registerer prometheus.Registerer

@@ -23,16 +23,30 @@ func (s *client) seed(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("ask where the updates stand: %w", err)
 	}
+	newest := 0
 	if s.connector.Kind == account.UserAccount {
-		if err := s.seedChannels(ctx); err != nil {
+		err := s.eachDialog(ctx, func(d *tg.Dialog, beside *tg.MessagesDialogsSlice) {
+			peer, ofChannel := d.Peer.(*tg.PeerChannel)
+			switch {
+			case !ofChannel:
+				newest = max(newest, d.TopMessage)
+			case d.Pts != 0:
+				s.state.follow(account.ChannelState{
+					ChannelID: peer.ChannelID, Pts: d.Pts, AccessHash: accessHashOf(beside.Chats, peer.ChannelID), FollowedFrom: d.TopMessage,
+				})
+			}
+		})
+		if err != nil {
 			return err
 		}
 	}
 	// The common place is stored last: with it the seed counts as done.
-	return s.state.SetState(ctx, s.connector.AccountID, updates.State{Pts: state.Pts, Qts: state.Qts, Date: state.Date, Seq: state.Seq})
+	s.state.followCommon(updates.State{Pts: state.Pts, Qts: state.Qts, Date: state.Date, Seq: state.Seq}, newest)
+	return nil
 }
 
-func (s *client) seedChannels(ctx context.Context) error {
+// eachDialog calls do with each of the account's dialogs, and with what Telegram tells beside it.
+func (s *client) eachDialog(ctx context.Context, do func(d *tg.Dialog, beside *tg.MessagesDialogsSlice)) error {
 	request := &tg.MessagesGetDialogsRequest{OffsetPeer: &tg.InputPeerEmpty{}, Limit: dialogsTogether}
 	for seen := 0; ; {
 		var page tg.MessagesDialogsClass
@@ -43,34 +57,30 @@ func (s *client) seedChannels(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("ask for the dialogs: %w", err)
 		}
-		dialogs, whole := page.AsModified()
-		if !whole {
-			return nil
+		slice := sliceOf(page)
+		for _, d := range slice.Dialogs {
+			if dialog, ok := d.(*tg.Dialog); ok {
+				do(dialog, slice)
+			}
 		}
-		s.followAll(dialogs.GetDialogs(), dialogs.GetChats())
-		seen += len(dialogs.GetDialogs())
-		slice, more := page.(*tg.MessagesDialogsSlice)
-		if !more || len(slice.Dialogs) == 0 || seen >= slice.Count {
-			return nil
-		}
-		if !nextPage(request, slice) {
+		seen += len(slice.Dialogs)
+		if len(slice.Dialogs) == 0 || seen >= slice.Count || !nextPage(request, slice) {
 			return nil
 		}
 	}
 }
 
-// followAll begins with the channels among dialogs where they stand.
-func (s *client) followAll(dialogs []tg.DialogClass, chats []tg.ChatClass) {
-	for _, d := range dialogs {
-		dialog, ok := d.(*tg.Dialog)
-		if !ok {
-			continue
+// sliceOf returns a page of dialogs as a part of all of them, whether or not it is all of them.
+func sliceOf(page tg.MessagesDialogsClass) *tg.MessagesDialogsSlice {
+	switch page := page.(type) {
+	case *tg.MessagesDialogsSlice:
+		return page
+	case *tg.MessagesDialogs:
+		return &tg.MessagesDialogsSlice{
+			Count: len(page.Dialogs), Dialogs: page.Dialogs, Messages: page.Messages, Chats: page.Chats, Users: page.Users,
 		}
-		peer, ok := dialog.Peer.(*tg.PeerChannel)
-		if !ok || dialog.Pts == 0 {
-			continue
-		}
-		s.state.follow(peer.ChannelID, dialog.Pts, accessHashOf(chats, peer.ChannelID))
+	default:
+		return &tg.MessagesDialogsSlice{}
 	}
 }
 

@@ -101,3 +101,29 @@ func differenceWithoutService(d tg.UpdatesDifferenceClass) (rest tg.UpdatesDiffe
 		return d, false
 	}
 }
+
+// historyWithoutService returns the page of history without what Telegram itself wrote, and whether anything was taken out. It leaves page as
+// it is.
+func historyWithoutService(page tg.MessagesMessagesClass) (rest tg.MessagesMessagesClass, taken bool) {
+	whole, ok := page.AsModified()
+	if !ok || !slices.ContainsFunc(whole.GetMessages(), fromService) {
+		return page, false
+	}
+	kept := slices.DeleteFunc(slices.Clone(whole.GetMessages()), fromService)
+	switch page := page.(type) {
+	case *tg.MessagesMessages:
+		c := *page
+		c.Messages = kept
+		return &c, true
+	case *tg.MessagesMessagesSlice:
+		c := *page
+		c.Messages = kept
+		return &c, true
+	case *tg.MessagesChannelMessages:
+		c := *page
+		c.Messages = kept
+		return &c, true
+	default:
+		return page, false
+	}
+}

@@ -48,10 +48,15 @@ type channelState struct {
 	account.ChannelState
 	// adopted says that the manager has asked where the channel stands, and counts on from there by itself.
 	adopted bool
+	// answered is when Telegram last told the end of the channel's updates.
+	answered time.Time
 }
 
-// isFollowed tells whether it is known from where on the channel's updates are to come, and Telegram does not refuse them.
-func (c channelState) isFollowed() bool { return c.Pts != 0 && c.Inaccessible.IsZero() }
+// hasPlace tells whether it is known from where on the channel's updates are to come.
+func (c channelState) hasPlace() bool { return c.Pts != 0 }
+
+// isFollowed tells whether the channel has its place, and Telegram does not refuse its updates.
+func (c channelState) isFollowed() bool { return c.hasPlace() && c.Inaccessible.IsZero() }
 
 var (
 	_ updates.StateStorage        = (*state)(nil)
@@ -182,26 +187,34 @@ func (s *state) isKnown() bool {
 	return s.known
 }
 
-// follow begins with a channel behind pts. It changes nothing about a channel that is followed already.
-func (s *state) follow(channelID int64, pts int, accessHash int64) {
-	s.change(channelID, func(c *channelState, followed bool) {
-		if !followed {
-			c.Pts = pts
+// follow begins with a channel behind the place in from. One that has its place goes on from there.
+func (s *state) follow(from account.ChannelState) {
+	s.change(from.ChannelID, func(c *channelState) {
+		if !c.hasPlace() {
+			c.Pts, c.FollowedFrom = from.Pts, from.FollowedFrom
 		}
-		if accessHash != 0 {
-			c.AccessHash = accessHash
+		if from.AccessHash != 0 {
+			c.AccessHash = from.AccessHash
 		}
+	})
+}
+
+// followCommon begins with the common updates behind at. Of the messages that they number, followedFrom is the newest.
+func (s *state) followCommon(at updates.State, followedFrom int) {
+	s.changeCommon(func(c *account.UpdateState) {
+		*c = account.UpdateState{Pts: at.Pts, Qts: at.Qts, Date: at.Date, Seq: at.Seq, FollowedFrom: followedFrom}
 	})
 }
 
 // missed notes that an update of a channel, behind the place before, was dropped, and returns whether the manager does not follow the
 // channel yet: then it must not begin with an update that comes later, but here.
 func (s *state) missed(channelID int64, before int, accessHash int64) (unfollowed bool) {
-	s.change(channelID, func(c *channelState, followed bool) {
+	s.change(channelID, func(c *channelState) {
 		if accessHash != 0 {
 			c.AccessHash = accessHash
 		}
-		if unfollowed = !followed || !c.adopted; unfollowed && (!followed || before < c.Pts) {
+		unfollowed = !c.adopted
+		if unfollowed && (!c.hasPlace() || before < c.Pts) {
 			// Telegram counts from 1; 0 would be nowhere.
 			c.Pts = max(1, before)
 		}
@@ -209,67 +222,84 @@ func (s *state) missed(channelID int64, before int, accessHash int64) (unfollowe
 	return unfollowed
 }
 
-// forbid notes that Telegram refuses the channel to the account, which is not asked for any more until its updates come again.
-func (s *state) forbid(channelID int64) {
-	s.change(channelID, func(c *channelState, _ bool) { c.Inaccessible = time.Now() })
+// answered notes that Telegram has told the channel's updates up to their end.
+func (s *state) answered(channelID int64) {
+	s.change(channelID, func(c *channelState) { c.answered = time.Now() })
 }
 
-// change changes what is known of a channel; followed says whether its updates are followed already, which they are afterwards.
-func (s *state) change(channelID int64, change func(c *channelState, followed bool)) {
+// channel returns what is known of a channel.
+func (s *state) channel(channelID int64) channelState {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c, known := s.channels[channelID]
-	followed := known && c.isFollowed()
+	return s.channels[channelID]
+}
+
+// forbid notes that Telegram refuses the channel to the account, which is not asked for any more until its updates come again.
+func (s *state) forbid(channelID int64) {
+	s.change(channelID, func(c *channelState) { c.Inaccessible, c.adopted = time.Now(), false })
+}
+
+// change changes what is known of a channel, which is taken for accessible.
+func (s *state) change(channelID int64, change func(c *channelState)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.channels[channelID]
 	c.ChannelID, c.Inaccessible = channelID, time.Time{}
-	change(&c, followed)
+	change(&c)
 	s.channels[channelID] = c
 	s.changed[channelID] = true
 }
 
-func (s *state) changeCommon(change func(*account.UpdateState)) error {
+func (s *state) changeCommon(change func(*account.UpdateState)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	change(&s.common)
 	s.known, s.commonChanged = true, true
-	return nil
 }
 
-// GetState implements updates.StateStorage, as do the methods below it.
+// GetState implements updates.StateStorage, as do the methods below it, of which none fails.
 func (s *state) GetState(context.Context, int64) (updates.State, bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return updates.State(s.common), s.known, nil
+	return updates.State{Pts: s.common.Pts, Qts: s.common.Qts, Date: s.common.Date, Seq: s.common.Seq}, s.known, nil
 }
 
 func (s *state) SetState(_ context.Context, _ int64, to updates.State) error {
-	return s.changeCommon(func(c *account.UpdateState) { *c = account.UpdateState(to) })
+	s.changeCommon(func(c *account.UpdateState) { c.Pts, c.Qts, c.Date, c.Seq = to.Pts, to.Qts, to.Date, to.Seq })
+	return nil
 }
 
 func (s *state) SetPts(_ context.Context, _ int64, pts int) error {
-	return s.changeCommon(func(c *account.UpdateState) { c.Pts = pts })
+	s.changeCommon(func(c *account.UpdateState) { c.Pts = pts })
+	return nil
 }
 
 func (s *state) SetQts(_ context.Context, _ int64, qts int) error {
-	return s.changeCommon(func(c *account.UpdateState) { c.Qts = qts })
+	s.changeCommon(func(c *account.UpdateState) { c.Qts = qts })
+	return nil
 }
 
 func (s *state) SetDate(_ context.Context, _ int64, date int) error {
-	return s.changeCommon(func(c *account.UpdateState) { c.Date = date })
+	s.changeCommon(func(c *account.UpdateState) { c.Date = date })
+	return nil
 }
 
 func (s *state) SetSeq(_ context.Context, _ int64, seq int) error {
-	return s.changeCommon(func(c *account.UpdateState) { c.Seq = seq })
+	s.changeCommon(func(c *account.UpdateState) { c.Seq = seq })
+	return nil
 }
 
 func (s *state) SetDateSeq(_ context.Context, _ int64, date, seq int) error {
-	return s.changeCommon(func(c *account.UpdateState) { c.Date, c.Seq = date, seq })
+	s.changeCommon(func(c *account.UpdateState) { c.Date, c.Seq = date, seq })
+	return nil
 }
 
+// GetChannelPts is asked when a channel's updates come, and then also for one that Telegram has refused before: it goes on from its place.
 func (s *state) GetChannelPts(_ context.Context, _, channelID int64) (int, bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c, known := s.channels[channelID]
-	if !known || !c.isFollowed() {
+	c := s.channels[channelID]
+	if !c.hasPlace() {
 		return 0, false, nil
 	}
 	c.adopted = true
@@ -278,7 +308,7 @@ func (s *state) GetChannelPts(_ context.Context, _, channelID int64) (int, bool,
 }
 
 func (s *state) SetChannelPts(_ context.Context, _, channelID int64, pts int) error {
-	s.change(channelID, func(c *channelState, _ bool) { c.Pts, c.adopted = pts, true })
+	s.change(channelID, func(c *channelState) { c.Pts, c.adopted = pts, true })
 	return nil
 }
 

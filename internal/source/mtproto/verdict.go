@@ -45,7 +45,9 @@ func verdictOf(err error) (status account.ConnectorStatus, reason string) {
 const (
 	codeBadRequest    = 400
 	codeUnauthorized  = 401
+	codeForbidden     = 403
 	codeNotAcceptable = 406
+	codeFlood         = 420
 )
 
 // reasonOf returns the text of the error of ours that err is.

@@ -47,6 +47,17 @@ func (w wrapper) difference(request bin.Encoder, d tg.UpdatesDifferenceClass, at
 	return []ingest.Envelope{sealed, plain}, err
 }
 
+// history returns the envelopes of a page of history, which answers request.
+func (w wrapper) history(request bin.Encoder, page tg.MessagesMessagesClass, at time.Time) ([]ingest.Envelope, error) {
+	rest, taken := historyWithoutService(page)
+	plain, err := w.plain(rest, request, ingest.Backfill, at)
+	if err != nil || !taken {
+		return []ingest.Envelope{plain}, err
+	}
+	sealed, err := w.sealed(page, request, ingest.Backfill, at)
+	return []ingest.Envelope{sealed, plain}, err
+}
+
 // plain returns an envelope of answer, which answers request; request may be nil.
 func (w wrapper) plain(answer, request bin.Encoder, origin ingest.Origin, at time.Time) (ingest.Envelope, error) {
 	raw, err := encode(answer)

@@ -360,12 +360,14 @@ func statesAreKept(t *testing.T, db *store.DB) {
 	require.NoError(t, err)
 	require.False(t, known)
 	away := time.Date(2026, 11, 23, 13, 0, 0, 0, time.UTC)
-	channels := []account.ChannelState{{ChannelID: 5, Pts: 50, AccessHash: 55}, {ChannelID: 6, Pts: 60, AccessHash: -66, Inaccessible: away}}
+	channels := []account.ChannelState{
+		{ChannelID: 5, Pts: 50, AccessHash: 55, FollowedFrom: 500}, {ChannelID: 6, Pts: 60, AccessHash: -66, Inaccessible: away},
+	}
 	require.NoError(t, db.UpdateStates().Save(t.Context(), lease, c.ID, nil, channels))
 	_, known, err = db.UpdateStates().Load(t.Context(), c.ID)
 	require.NoError(t, err)
 	require.False(t, known, "channels alone are no state")
-	state := account.UpdateState{Pts: 1, Qts: 2, Date: 3, Seq: 4}
+	state := account.UpdateState{Pts: 1, Qts: 2, Date: 3, Seq: 4, FollowedFrom: 5}
 	require.NoError(t, db.UpdateStates().Save(t.Context(), lease, c.ID, &state, nil))
 	got, known, err := db.UpdateStates().Load(t.Context(), c.ID)
 	require.NoError(t, err)
@@ -385,12 +387,14 @@ func stateIsRewound(t *testing.T, db *store.DB) {
 	done, err := db.UpdateStates().Rewind(t.Context(), lease, c.ID, 0)
 	require.NoError(t, err)
 	require.False(t, done, "there is nothing to go back to")
-	old := account.UpdateState{Pts: 1, Qts: 1, Date: 1, Seq: 1}
-	require.NoError(t, db.UpdateStates().Save(t.Context(), lease, c.ID, &old, []account.ChannelState{{ChannelID: 5, Pts: 50, AccessHash: 7}}))
+	old := account.UpdateState{Pts: 1, Qts: 1, Date: 1, Seq: 1, FollowedFrom: 100}
+	require.NoError(t, db.UpdateStates().Save(t.Context(), lease, c.ID, &old, []account.ChannelState{
+		{ChannelID: 5, Pts: 50, AccessHash: 7, FollowedFrom: 500},
+	}))
 	require.NoError(t, db.UpdateStates().Checkpoint(t.Context(), lease, c.ID))
-	later := account.UpdateState{Pts: 9, Qts: 9, Date: 9, Seq: 9}
+	later := account.UpdateState{Pts: 9, Qts: 9, Date: 9, Seq: 9, FollowedFrom: 100}
 	require.NoError(t, db.UpdateStates().Save(t.Context(), lease, c.ID, &later, []account.ChannelState{
-		{ChannelID: 5, Pts: 90, AccessHash: 7}, {ChannelID: 6, Pts: 60},
+		{ChannelID: 5, Pts: 90, AccessHash: 7, FollowedFrom: 500}, {ChannelID: 6, Pts: 60},
 	}))
 	require.NoError(t, db.UpdateStates().Checkpoint(t.Context(), lease, c.ID))
 	done, err = db.UpdateStates().Rewind(t.Context(), lease, c.ID, time.Hour)
@@ -401,7 +405,9 @@ func stateIsRewound(t *testing.T, db *store.DB) {
 	require.Equal(t, old, state)
 	channels, err := db.UpdateStates().Channels(t.Context(), c.ID)
 	require.NoError(t, err)
-	require.ElementsMatch(t, []account.ChannelState{{ChannelID: 5, Pts: 50, AccessHash: 7}, {ChannelID: 6, Pts: 60}}, channels)
+	require.ElementsMatch(t, []account.ChannelState{
+		{ChannelID: 5, Pts: 50, AccessHash: 7, FollowedFrom: 500}, {ChannelID: 6, Pts: 60},
+	}, channels, "from where on a channel is followed does not change")
 	done, err = db.UpdateStates().Rewind(t.Context(), lease, c.ID, 0)
 	require.NoError(t, err)
 	require.True(t, done)

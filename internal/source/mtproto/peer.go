@@ -1,0 +1,81 @@
+package mtproto
+
+import (
+	"cmp"
+	"context"
+
+	"github.com/gotd/td/tg"
+
+	"github.com/tgfleet/tgfleet/internal/content"
+)
+
+// zeroChannel is where the ids of channels and supergroups begin in the style of the Bot API, downwards
+// (https://core.telegram.org/api/bots/ids).
+const zeroChannel content.ChatID = -1_000_000_000_000
+
+func chatOfChannel(id int64) content.ChatID { return zeroChannel - content.ChatID(id) }
+
+// channelOf returns the id of a channel or supergroup, and false when chat is another kind of chat.
+func channelOf(chat content.ChatID) (int64, bool) {
+	return int64(zeroChannel - chat), chat < zeroChannel
+}
+
+// chatOf returns the chat that peer names.
+func chatOf(peer tg.PeerClass) content.ChatID {
+	switch peer := peer.(type) {
+	case *tg.PeerChannel:
+		return chatOfChannel(peer.ChannelID)
+	case *tg.PeerChat:
+		return content.ChatID(-peer.ChatID)
+	case *tg.PeerUser:
+		return content.ChatID(peer.UserID)
+	default:
+		return 0
+	}
+}
+
+// peerOf returns chat as the account names it to Telegram. It is errUnknownPeer when nobody has told the account how to.
+func (s *client) peerOf(ctx context.Context, chat content.ChatID) (tg.InputPeerClass, error) {
+	channel, isChannel := channelOf(chat)
+	switch {
+	case chat == serviceUser:
+		return nil, errService
+	case isChannel:
+		hash, known, err := s.hashOfChannel(ctx, channel)
+		if err != nil || !known {
+			return nil, cmp.Or(err, errUnknownPeer)
+		}
+		return &tg.InputPeerChannel{ChannelID: channel, AccessHash: hash}, nil
+	case chat < 0:
+		return &tg.InputPeerChat{ChatID: int64(-chat)}, nil
+	case int64(chat) == s.connector.AccountID:
+		return &tg.InputPeerSelf{}, nil
+	}
+	hash, known, err := s.state.GetUserAccessHash(ctx, s.connector.AccountID, int64(chat))
+	if err != nil || !known {
+		return nil, cmp.Or(err, errUnknownPeer)
+	}
+	return &tg.InputPeerUser{UserID: int64(chat), AccessHash: hash}, nil
+}
+
+// hashOfChannel returns what the account was told of a channel: with its updates, or else beside any others.
+func (s *client) hashOfChannel(ctx context.Context, channelID int64) (hash int64, known bool, err error) {
+	if hash := s.state.channel(channelID).AccessHash; hash != 0 {
+		return hash, true, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, storeWithin)
+	defer cancel()
+	return s.cfg.Hashes.Find(ctx, s.connector.AccountID, chatOfChannel(channelID))
+}
+
+// withoutHash returns peer without what only the account may know.
+func withoutHash(peer tg.InputPeerClass) tg.InputPeerClass {
+	switch peer := peer.(type) {
+	case *tg.InputPeerChannel:
+		return &tg.InputPeerChannel{ChannelID: peer.ChannelID}
+	case *tg.InputPeerUser:
+		return &tg.InputPeerUser{UserID: peer.UserID}
+	default:
+		return peer
+	}
+}
