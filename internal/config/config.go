@@ -76,7 +76,7 @@ type Worker struct {
 	LedgerRetention time.Duration
 }
 
-// Telegram says as which application accounts connect over MTProto, and where.
+// Telegram says as which application accounts connect over MTProto, and where. APIID is 0 when none are to be connected.
 type Telegram struct {
 	APIID   int
 	APIHash seal.Secret
@@ -84,6 +84,17 @@ type Telegram struct {
 	DC     int
 	DCAddr string
 	DCKey  string
+}
+
+// together refuses half of what belongs together.
+func (t Telegram) together() error {
+	if (t.APIID == 0) != (t.APIHash == "") {
+		return errors.New("TELEGRAM_API_ID and TELEGRAM_API_HASH belong together: set both, or neither to connect no accounts")
+	}
+	if (t.DCAddr == "") != (t.DCKey == "") {
+		return errors.New("TELEGRAM_DC and TELEGRAM_DC_KEY belong together: set both, or neither for Telegram itself")
+	}
+	return nil
 }
 
 // Listener is the configuration of mtproto-listener.
@@ -108,7 +119,7 @@ type Operator struct {
 	BotAPIURL   string
 }
 
-// Up is the configuration of `tgfleet up`. Everything has a default; DatabaseURL, SecretKeys, and TelegramBotToken may be empty.
+// Up is the configuration of `tgfleet up`. Everything has a default; DatabaseURL, SecretKeys, TelegramBotToken and Telegram may be empty.
 type Up struct {
 	Log
 	Queue
@@ -116,6 +127,7 @@ type Up struct {
 	DatabaseURL       seal.Secret
 	SecretKeys        seal.Secret
 	TelegramBotToken  seal.Secret
+	Telegram          Telegram
 	BotAPIURL         string
 	WorkerConcurrency int
 	DrainTimeout      time.Duration
@@ -147,8 +159,8 @@ func LoadWorker(lookup func(string) (string, bool)) (Worker, error) {
 // LoadListener reads the settings of mtproto-listener through lookup, which works like os.LookupEnv.
 func LoadListener(lookup func(string) (string, bool)) (Listener, error) {
 	v, err := load(ForListener, lookup)
-	if err == nil && (v.Telegram.DCAddr == "") != (v.Telegram.DCKey == "") {
-		err = errors.New("TELEGRAM_DC and TELEGRAM_DC_KEY belong together: set both, or neither for Telegram itself")
+	if err == nil {
+		err = v.Telegram.together()
 	}
 	if err != nil {
 		return Listener{}, err
@@ -177,12 +189,15 @@ func LoadOperator(lookup func(string) (string, bool), needs ...string) (Operator
 // LoadUp reads the settings of `tgfleet up` through lookup, which works like os.LookupEnv.
 func LoadUp(lookup func(string) (string, bool)) (Up, error) {
 	v, err := load(ForUp, lookup)
+	if err == nil {
+		err = v.Telegram.together()
+	}
 	if err != nil {
 		return Up{}, err
 	}
 	return Up{
 		Log: v.Log, Queue: v.Queue, Webhook: v.Webhook, DatabaseURL: v.DatabaseURL, SecretKeys: v.SecretKeys,
-		TelegramBotToken: v.TelegramBotToken, BotAPIURL: v.BotAPIURL,
+		TelegramBotToken: v.TelegramBotToken, Telegram: v.Telegram, BotAPIURL: v.BotAPIURL,
 		WorkerConcurrency: v.WorkerConcurrency, DrainTimeout: v.DrainTimeout, LedgerRetention: v.LedgerRetention,
 	}, nil
 }

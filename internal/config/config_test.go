@@ -118,13 +118,21 @@ func TestDefaults(t *testing.T) {
 	require.Empty(t, operator.SecretKeys)
 }
 
-func TestAnotherDataCentreNeedsItsKey(t *testing.T) {
+func TestSettingsOfTelegramBelongTogether(t *testing.T) {
 	t.Parallel()
 	for _, missing := range []string{"TELEGRAM_DC", "TELEGRAM_DC_KEY"} {
 		e := full()
 		delete(e, missing)
 		_, err := config.LoadListener(e.lookup)
 		require.ErrorContains(t, err, "TELEGRAM_DC and TELEGRAM_DC_KEY belong together")
+		_, err = config.LoadUp(e.lookup)
+		require.ErrorContains(t, err, "TELEGRAM_DC and TELEGRAM_DC_KEY belong together")
+	}
+	for _, missing := range []string{"TELEGRAM_API_ID", "TELEGRAM_API_HASH"} {
+		e := full()
+		delete(e, missing)
+		_, err := config.LoadUp(e.lookup)
+		require.ErrorContains(t, err, "TELEGRAM_API_ID and TELEGRAM_API_HASH belong together")
 	}
 	e := full()
 	e["TELEGRAM_API_HASH"], e["TELEGRAM_DC"] = "hunter2", "127.0.0.1:4430"

@@ -130,10 +130,11 @@ var settings = []*setting{
 		take: func(v *values, _ Command, text string) error { return webURL(&v.BotAPIURL, text) },
 	},
 	{
-		name:   "TELEGRAM_API_ID",
-		about:  "The id of the application as which accounts connect over MTProto, from https://my.telegram.org.",
+		name: "TELEGRAM_API_ID",
+		about: "The id of the application as which accounts connect over MTProto, from https://my.telegram.org. Without it `tgfleet up` " +
+			"connects none.",
 		want:   "a number, as my.telegram.org shows it under App api_id",
-		readBy: map[Command]use{ForListener: required},
+		readBy: map[Command]use{ForListener: required, ForUp: optional},
 		take: func(v *values, _ Command, text string) error {
 			return positive(&v.Telegram.APIID, text, math.MaxInt32)
 		},
@@ -142,7 +143,7 @@ var settings = []*setting{
 		name:  "TELEGRAM_API_HASH",
 		about: "The secret that belongs to TELEGRAM_API_ID.",
 		want:  "32 hexadecimal digits, as my.telegram.org shows them under App api_hash", secret: true,
-		readBy: map[Command]use{ForListener: required},
+		readBy: map[Command]use{ForListener: required, ForUp: optional},
 		take:   func(v *values, _ Command, text string) error { return apiHash(&v.Telegram.APIHash, text) },
 	},
 	{
@@ -150,14 +151,14 @@ var settings = []*setting{
 		about: "An MTProto server that is not Telegram's, for trials: the number of its data centre and where it is. It needs " +
 			"TELEGRAM_DC_KEY.",
 		want:   "ID=HOST:PORT, for example 2=127.0.0.1:4430",
-		readBy: map[Command]use{ForListener: optional},
+		readBy: map[Command]use{ForListener: optional, ForUp: optional},
 		take:   func(v *values, _ Command, text string) error { return dataCentre(&v.Telegram, text) },
 	},
 	{
 		name:   "TELEGRAM_DC_KEY",
 		about:  "The file with the RSA public key of TELEGRAM_DC, in PEM.",
 		want:   "the path of a file",
-		readBy: map[Command]use{ForListener: optional},
+		readBy: map[Command]use{ForListener: optional, ForUp: optional},
 		take: func(v *values, _ Command, text string) error {
 			v.Telegram.DCKey = text
 			return nil

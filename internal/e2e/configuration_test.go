@@ -43,7 +43,11 @@ func TestConfigurationMistakesAreToldAllAtOnce(t *testing.T) {
 		{
 			"tgfleet up",
 			command{program: "tgfleet", args: []string{"up", "--data", data}, env: wrong},
-			append([]string{"SECRET_KEYS", "TELEGRAM_BOT_TOKEN", "BOT_API_URL", "WORKER_CONCURRENCY", "LEDGER_RETENTION"}, append(front, queue...)...), 1,
+			append([]string{
+				"SECRET_KEYS", "TELEGRAM_BOT_TOKEN", "TELEGRAM_API_ID", "TELEGRAM_API_HASH", "TELEGRAM_DC", "BOT_API_URL", "WORKER_CONCURRENCY",
+				"LEDGER_RETENTION",
+			}, append(front, queue...)...),
+			1,
 		},
 		{
 			"tgfleet bot list",

@@ -41,7 +41,7 @@ func (s *Server) push(chat *Chat, kind happeningKind, m *Message, pts int) {
 	for _, member := range chat.members {
 		users, chats := chat.people(member)
 		container := &tg.Updates{
-			Updates: []tg.UpdateClass{chat.update(kind, m, pts)}, Users: users, Chats: chats, Date: firstDate + s.clock,
+			Updates: []tg.UpdateClass{chat.update(kind, m, pts)}, Users: users, Chats: chats, Date: s.now(),
 		}
 		r := s.random.Float64()
 		if r < s.faults.Lost {

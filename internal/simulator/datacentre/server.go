@@ -40,6 +40,10 @@ const silentMost = 75 * time.Second
 type Config struct {
 	// Seed makes the faults the same every time.
 	Seed uint64
+	// Began is when the server's history begins, which then goes on by the clock on the wall; its places and the ids of its messages are behind those
+	// of every server that began earlier, as long as less than ten things a second happened there. So a server can take the place of one that is gone.
+	// With the zero time dates, places and ids are the same every time.
+	Began time.Time
 	// DifferenceMost and ChannelDifferenceMost are how many places back a difference reaches; further back it is too long. 0 has no limit.
 	DifferenceMost, ChannelDifferenceMost int
 	// HistoryLimit is how often an account may call messages.getHistory; more often, and it has to wait for the next window. In a takeout

@@ -234,7 +234,7 @@ func (s *Server) Scan(account *Account, token []byte, silent bool) bool {
 	s.logins.scanned[client.key] = account
 	if !silent {
 		shown := &Account{sessions: []tgtest.Session{client.session}}
-		s.send(shown, &tg.UpdateShort{Update: &tg.UpdateLoginToken{}, Date: firstDate + s.clock})
+		s.send(shown, &tg.UpdateShort{Update: &tg.UpdateLoginToken{}, Date: s.now()})
 	}
 	return true
 }

@@ -15,7 +15,7 @@ const newestTogether = 10
 var errNoPlace = tgerr.New(400, "PERSISTENT_TIMESTAMP_EMPTY")
 
 func (s *Server) state(pts int) tg.UpdatesState {
-	return tg.UpdatesState{Pts: pts, Qts: 1, Seq: 1, Date: firstDate + s.clock}
+	return tg.UpdatesState{Pts: pts, Qts: 1, Seq: 1, Date: s.now()}
 }
 
 // told is what happened in one sequence, as a difference tells it: what is new as messages, in their last form, the rest as updates.
@@ -59,17 +59,17 @@ func (s *Server) difference(a *Account, r *tg.UpdatesGetDifferenceRequest) (tg.U
 		return nil, errNoPlace
 	}
 	q := &a.sequence
-	happened := q.after(r.Pts)
+	happened, from := q.after(r.Pts)
 	if len(happened) == 0 {
-		return &tg.UpdatesDifferenceEmpty{Date: firstDate + s.clock, Seq: 1}, nil
+		return &tg.UpdatesDifferenceEmpty{Date: s.now(), Seq: 1}, nil
 	}
 	if most := s.cfg.DifferenceMost; most > 0 && len(happened) > most {
 		return &tg.UpdatesDifferenceTooLong{Pts: q.pts}, nil
 	}
 	now := happened[:min(len(happened), differenceTogether)]
 	t := told{to: a}
-	t.tell(q, r.Pts, now, s.privateOf(a))
-	state := s.state(r.Pts + len(now))
+	t.tell(q, from, now, s.privateOf(a))
+	state := s.state(from + len(now))
 	if len(now) < len(happened) {
 		return &tg.UpdatesDifferenceSlice{
 			NewMessages: t.messages, OtherUpdates: t.updates, Users: t.users, Chats: t.chats, IntermediateState: state,
@@ -99,9 +99,9 @@ func (s *Server) channelDifference(a *Account, r *tg.UpdatesGetChannelDifference
 		return nil, errNoPlace
 	}
 	q := &chat.sequence
-	happened := q.after(r.Pts)
+	happened, from := q.after(r.Pts)
 	if len(happened) == 0 {
-		return &tg.UpdatesChannelDifferenceEmpty{Final: true, Pts: r.Pts}, nil
+		return &tg.UpdatesChannelDifferenceEmpty{Final: true, Pts: from}, nil
 	}
 	users, chats := chat.people(a)
 	if most := s.cfg.ChannelDifferenceMost; most > 0 && len(happened) > most {
@@ -116,8 +116,8 @@ func (s *Server) channelDifference(a *Account, r *tg.UpdatesGetChannelDifference
 	}
 	now := happened[:min(len(happened), r.Limit, differenceTogether)]
 	t := told{to: a}
-	t.tell(q, r.Pts, now, func(*Message) *Chat { return chat })
-	pts := r.Pts + len(now)
+	t.tell(q, from, now, func(*Message) *Chat { return chat })
+	pts := from + len(now)
 	return &tg.UpdatesChannelDifference{
 		Final: len(now) == len(happened), Pts: pts, NewMessages: t.messages, OtherUpdates: t.updates, Users: users, Chats: chats,
 	}, nil

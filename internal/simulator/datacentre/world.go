@@ -4,13 +4,17 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/gotd/td/tg"
 	"github.com/gotd/td/tgtest"
 )
 
-// The date at which the server's history begins; each happening comes a second after the one before.
+// firstDate is the date at which a history begins that is to be the same every time; each happening comes a second after the one before.
 const firstDate = 1_790_000_000
+
+// placesPerSecond is how many places in a sequence a history that begins later is ahead, for each second.
+const placesPerSecond = 10
 
 // Account is somebody who can sign in. Its fields are set before the server knows it and never change.
 type Account struct {
@@ -76,6 +80,8 @@ type sequence struct {
 	maxID    int
 	messages map[int]*Message
 	log      []happening
+	// first is the place before the first of log.
+	first int
 }
 
 // happening is one place in a sequence.
@@ -95,7 +101,14 @@ const (
 // firstPts is the place in a sequence before anything happened: Telegram never says 0.
 const firstPts = 1
 
-func newSequence() sequence { return sequence{pts: firstPts, messages: map[int]*Message{}} }
+func (s *Server) newSequence() sequence {
+	q := sequence{pts: firstPts, first: firstPts, messages: map[int]*Message{}}
+	if began := s.cfg.Began; !began.IsZero() {
+		q.first = max(firstPts, placesPerSecond*int(began.Unix()-firstDate))
+		q.pts, q.maxID = q.first, q.first
+	}
+	return q
+}
 
 // add notes what happened and returns its place.
 func (q *sequence) add(kind happeningKind, id int) int {
@@ -104,18 +117,22 @@ func (q *sequence) add(kind happeningKind, id int) int {
 	return q.pts
 }
 
-// after returns what happened after the place pts.
-func (q *sequence) after(pts int) []happening {
-	return q.log[min(max(pts-firstPts, 0), len(q.log)):]
+// after returns what happened after the place pts, and that place: nothing happened before the first.
+func (q *sequence) after(pts int) (happened []happening, from int) {
+	from = max(pts, q.first)
+	return q.log[min(from-q.first, len(q.log)):], from
 }
 
-// AddAccount makes a known to the server and gives it an id.
+// AddAccount makes a known to the server and gives it an id, unless it has one.
 func (s *Server) AddAccount(a Account) *Account {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.nextID++
 	added := a
-	added.ID, added.sequence = s.nextID, newSequence()
+	if added.ID == 0 {
+		s.nextID++
+		added.ID = s.nextID
+	}
+	added.sequence = s.newSequence()
 	s.accounts = append(s.accounts, &added)
 	return &added
 }
@@ -125,7 +142,7 @@ func (s *Server) AddChat(kind ChatKind, title string, members ...*Account) *Chat
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.nextID++
-	chat := &Chat{ID: s.nextID, Kind: kind, Title: title, members: members, sequence: newSequence(), forbidden: map[*Account]string{}}
+	chat := &Chat{ID: s.nextID, Kind: kind, Title: title, members: members, sequence: s.newSequence(), forbidden: map[*Account]string{}}
 	s.chats = append(s.chats, chat)
 	return chat
 }
@@ -234,9 +251,18 @@ func (s *Server) Refusals(chat *Chat) int {
 	return chat.refusals
 }
 
+// tick lets time pass for one happening, and returns its date.
 func (s *Server) tick() int {
 	s.clock++
-	return firstDate + s.clock
+	return s.now()
+}
+
+// now returns the time in the server's world.
+func (s *Server) now() int {
+	if s.cfg.Began.IsZero() {
+		return firstDate + s.clock
+	}
+	return int(time.Now().Unix())
 }
 
 // channel returns the channel or supergroup with that id.
