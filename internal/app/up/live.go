@@ -59,6 +59,7 @@ func (l *live) announce(cfg config.Up, home home) {
 		fmt.Fprintf(l.out, "  updates    DATABASE_URL=sqlite:%s %s updates tail --follow\n", home.databasePath, l.program)
 		fmt.Fprintf(l.out, "  messages   sqlite3 -box %s 'SELECT date, chat_id, from_id, kind, text FROM messages ORDER BY date DESC LIMIT 20'\n",
 			home.databasePath)
+		fmt.Fprintf(l.out, "  accounts   DATABASE_URL=sqlite:%s %s connector list\n", home.databasePath, l.program)
 	}
 	fmt.Fprintln(l.out)
 }

@@ -55,7 +55,7 @@ func simulate(ctx context.Context, p *process.Process, cfg config.Up, opts Optio
 	hooks := demoHooks{
 		p: p, ring: ring, front: front, api: telegram.New("http://" + listener.Addr().String()),
 	}
-	traffic := simulator.TrafficConfig{Rate: opts.Rate, Burst: 10}
+	traffic := simulator.TrafficConfig{Rate: opts.Rate - demoRate(opts.Rate), Burst: 10}
 	return []lifecycle.Service{
 		lifecycle.HTTP("simulated telegram", listener, server, p.Log),
 		{Name: "simulated webhooks", Run: server.Run},

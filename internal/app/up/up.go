@@ -1,5 +1,5 @@
-// Package up wires the whole fleet into one process: webhooks or polling in, the queue, the workers and the archive, with nothing
-// to install. Its queue may be a Redis inside the process, which dies with it; so every batch goes into the database's spool
+// Package up wires the whole fleet into one process: webhooks, polling or sessions of accounts in, the queue, the workers and the archive, with
+// nothing to install. Its queue may be a Redis inside the process, which dies with it; so every batch goes into the database's spool
 // first, and a killed process loses nothing that it had answered for.
 package up
 
@@ -28,7 +28,7 @@ const loopBound = 30 * time.Second
 type Options struct {
 	// DataDir holds the database and the keys that the environment does not name.
 	DataDir string
-	// Simulate adds a fake Telegram with lively bots; Rate is how many updates a second they send.
+	// Simulate adds a fake Telegram with lively bots and an account; Rate is how many updates a second it sends.
 	Simulate bool
 	Rate     float64
 	// Out gets what a person should see, Terminal says that lines on it can be drawn over.
@@ -72,19 +72,9 @@ func assemble(ctx context.Context, p *process.Process, cfg config.Up, opts Optio
 	if err := p.DB.Migrate(ctx); err != nil {
 		return nil, err
 	}
-	acceptConfig := accept.Config{
-		Queue: tasks.IngestQueue{Client: p.Queue}, Spool: p.DB.Spool(),
-		Log: p.Log, Registerer: p.Registry, Beat: p.Health.Loop("accept", loopBound),
-	}
-	var sink *accept.Sink
-	if home.queueDiesWithUs {
-		// Whatever is in the spool was left by a process that is gone, and so is its queue.
-		if _, err := p.DB.Spool().Release(ctx); err != nil {
-			return nil, err
-		}
-		sink = accept.NewSpoolFirst(acceptConfig)
-	} else {
-		sink = accept.New(acceptConfig)
+	sink, err := newSink(ctx, p, home)
+	if err != nil {
+		return nil, err
 	}
 	if err := addTokenBot(ctx, p, cfg, home); err != nil {
 		return nil, err
@@ -97,19 +87,40 @@ func assemble(ctx context.Context, p *process.Process, cfg config.Up, opts Optio
 	if err != nil {
 		return nil, err
 	}
-	var simulated []lifecycle.Service
+	var listening, simulated []lifecycle.Service
 	if opts.Simulate {
-		if simulated, err = simulate(ctx, p, cfg, opts, home); err != nil {
-			return nil, err
+		if listening, err = simulateAccount(ctx, p, sink, home.secretKeys, opts.Rate); err == nil {
+			simulated, err = simulate(ctx, p, cfg, opts, home)
 		}
+	} else {
+		listening, err = accounts(p, sink, home.secretKeys, cfg.Telegram)
+	}
+	if err != nil {
+		return nil, err
 	}
 	return slices.Concat(
 		worker.Work(p, worker.WorkConfig{
 			Concurrency: cfg.WorkerConcurrency, Drain: cfg.DrainTimeout / 2, LedgerRetention: cfg.LedgerRetention,
 		}),
 		[]lifecycle.Service{{Name: "queue emptied", Run: emptied{p, cfg.DrainTimeout / 4}.run}, {Name: "accept", Run: sink.Run}},
-		front, polling, simulated,
+		front, polling, listening, simulated,
 	), nil
+}
+
+// newSink returns the sink of a fleet whose queue may die with the process.
+func newSink(ctx context.Context, p *process.Process, home home) (*accept.Sink, error) {
+	cfg := accept.Config{
+		Queue: tasks.IngestQueue{Client: p.Queue}, Spool: p.DB.Spool(),
+		Log: p.Log, Registerer: p.Registry, Beat: p.Health.Loop("accept", loopBound),
+	}
+	if !home.queueDiesWithUs {
+		return accept.New(cfg), nil
+	}
+	// Whatever is in the spool was left by a process that is gone, and so is its queue.
+	if _, err := p.DB.Spool().Release(ctx); err != nil {
+		return nil, err
+	}
+	return accept.NewSpoolFirst(cfg), nil
 }
 
 // emptied holds the workers back from stopping until they have emptied the queue, so that a drained fleet leaves nothing to do.
