@@ -85,8 +85,7 @@ type Identity struct {
 // UpdateState is how far a source has told its common updates (https://core.telegram.org/api/updates#message-related-event-sequences).
 type UpdateState struct {
 	Pts, Qts, Date, Seq int
-	// FollowedFrom is the newest message that the account had in private chats and basic groups, which number together, when its updates
-	// began to be followed; 0 when unknown.
+	// FollowedFrom is from which message on the account's private chats and basic groups, which number together, are followed; 0 when unknown.
 	FollowedFrom int
 }
 
@@ -94,7 +93,7 @@ type UpdateState struct {
 type ChannelState struct {
 	ChannelID int64
 	Pts       int
-	// FollowedFrom is the channel's newest message when its updates began to be followed; 0 when unknown.
+	// FollowedFrom is from which message on the channel is followed; 0 when unknown.
 	FollowedFrom int
 	// AccessHash is what the account proves with that it may see the channel; it is good for no other account.
 	AccessHash int64

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +20,7 @@ import (
 	"github.com/gotd/td/tg"
 	"github.com/stretchr/testify/require"
 
+	"github.com/tgfleet/tgfleet/internal/account"
 	"github.com/tgfleet/tgfleet/internal/simulator/datacentre"
 )
 
@@ -120,6 +122,28 @@ func TestTheFirstPostsOfAChannelAreMissedWhenTheyAreLost(t *testing.T) {
 		}
 		return true
 	}, "the lost posts come")
+}
+
+// A channel that is joined later has no place in the dialogs of before.
+func TestTheFirstPostsOfAChannelThatWasJoinedAreMissedWhenTheyAreLost(t *testing.T) {
+	t.Parallel()
+	f, anna, c, _ := following(t)
+	joined := f.telegram.AddChat(datacentre.Channel, "Joined Channel")
+	old := f.telegram.Lay(joined, "before the account came")
+	f.telegram.Join(joined, anna)
+	f.eventually(func() bool {
+		states, err := f.db.UpdateStates().Channels(t.Context(), c.ID)
+		require.NoError(t, err)
+		return slices.ContainsFunc(states, func(s account.ChannelState) bool {
+			return s.ChannelID == joined.ID && s.FollowedFrom == old[0].ID+1
+		})
+	}, "the channel has its place")
+	f.telegram.SetFaults(datacentre.Faults{Lost: 1})
+	lost := f.telegram.Post(joined, "lost")
+	f.telegram.SetFaults(datacentre.Faults{})
+	f.telegram.Post(joined, "not lost")
+	f.eventually(func() bool { return f.sink.has(key("new", joined, lost.ID, "")) }, "the lost post comes")
+	require.False(t, f.sink.has(key("new", joined, old[0].ID, "")), "what was before is history")
 }
 
 func TestDifferencesThatAreTooLongAreInTheSinkAndTheAccountGoesOn(t *testing.T) {

@@ -78,7 +78,7 @@ func (s *Server) Lay(chat *Chat, texts ...string) []Message {
 	return laid
 }
 
-// Join makes account a member of chat, or makes it one again.
+// Join makes account a member of chat, or makes it one again, and tells it so.
 func (s *Server) Join(chat *Chat, account *Account) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -86,6 +86,10 @@ func (s *Server) Join(chat *Chat, account *Account) {
 	if !chat.isMember(account) {
 		chat.members = append(slices.Clone(chat.members), account)
 	}
+	users, chats := chat.people(account)
+	s.send(account, &tg.Updates{
+		Updates: []tg.UpdateClass{&tg.UpdateChannel{ChannelID: chat.ID}}, Users: users, Chats: chats, Date: s.now(),
+	})
 }
 
 // chatOf returns the chat that an account names, if it may see it.

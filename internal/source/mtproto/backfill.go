@@ -43,7 +43,7 @@ func (s *client) backfill(ctx context.Context) error {
 	var failing obs.Spell
 	again := pause.Backoff{Least: backfillRetry, Most: backfillRetryMost}
 	for {
-		read, err := s.backfillOnce(ctx)
+		asked, err := s.backfillOnce(ctx)
 		if fault.ClassOf(err) == fault.NotFound {
 			s.end(err)
 		}
@@ -54,7 +54,7 @@ func (s *client) backfill(ctx context.Context) error {
 		switch {
 		case err != nil:
 			next = again.Next()
-		case read:
+		case asked:
 			again.Reset()
 			next = pageEvery
 		default:
@@ -67,8 +67,12 @@ func (s *client) backfill(ctx context.Context) error {
 	}
 }
 
-// backfillOnce plans for the holes that are new and reads one page, if there is one to be read now.
-func (s *client) backfillOnce(ctx context.Context) (read bool, err error) {
+// backfillOnce asks where one channel stands, or plans for the holes that are new and reads one page, as far as there is any of that. It returns
+// whether it asked Telegram for something.
+func (s *client) backfillOnce(ctx context.Context) (asked bool, err error) {
+	if asked, err := s.placeOne(ctx); asked || err != nil {
+		return asked, err
+	}
 	if err := s.plan(ctx); err != nil {
 		return false, err
 	}

@@ -37,6 +37,8 @@ type differences struct {
 	calls   *calls
 	// forbid is called for a channel that Telegram refuses to the account, answered when the end of a channel's updates was told.
 	forbid, answered func(channelID int64)
+	// noted is called with what is no message, and the chats beside it.
+	noted func([]tg.UpdateClass, []tg.ChatClass)
 	// end ends the client: Telegram refused the account itself.
 	end     func(error)
 	log     *slog.Logger
@@ -86,7 +88,18 @@ func (d *differences) UpdatesGetDifference(
 		return nil, err
 	}
 	d.metrics.differences.WithLabelValues(commonUpdates, result).Inc()
+	d.note(difference)
 	return difference, nil
+}
+
+// note has taken down what a difference tells of the account's channels themselves.
+func (d *differences) note(difference tg.UpdatesDifferenceClass) {
+	switch difference := difference.(type) {
+	case *tg.UpdatesDifference:
+		d.noted(difference.OtherUpdates, difference.Chats)
+	case *tg.UpdatesDifferenceSlice:
+		d.noted(difference.OtherUpdates, difference.Chats)
+	}
 }
 
 // UpdatesGetChannelDifference implements updates.API.

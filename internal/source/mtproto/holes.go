@@ -92,15 +92,17 @@ func (s *client) fillsOfChannel(ctx context.Context, hole *account.Hole) ([]acco
 		return []account.Backfill{fill}, account.HoleOpen, nil
 	}
 	id, _ := channelOf(hole.ChatID)
-	dialogs, err := s.peerDialogs(ctx, []int64{id})
+	answer, err := s.peerDialogs(ctx, id)
 	if _, refused := refusalOf(err); refused {
 		return nil, account.HoleGivenUp, nil
 	}
 	if err != nil {
 		return nil, account.HoleOpen, err
 	}
-	for _, d := range dialogs {
-		fill.Floor = max(0, content.MessageID(d.TopMessage-(d.Pts-hole.FromPts)))
+	for _, d := range answer.Dialogs {
+		if dialog, ok := d.(*tg.Dialog); ok {
+			fill.Floor = max(0, content.MessageID(dialog.TopMessage-(dialog.Pts-hole.FromPts)))
+		}
 	}
 	return []account.Backfill{fill}, account.HoleOpen, nil
 }
@@ -134,29 +136,15 @@ func (s *client) fillsOfAccount(ctx context.Context, hole *account.Hole) ([]acco
 	return fills, nil
 }
 
-// peerDialogs returns where channels stand, of those that the account was told of.
-func (s *client) peerDialogs(ctx context.Context, channels []int64) ([]*tg.Dialog, error) {
-	request := make([]tg.InputDialogPeerClass, 0, len(channels))
-	for _, id := range channels {
-		peer, err := s.peerOf(ctx, chatOfChannel(id))
-		if err != nil {
-			return nil, err
-		}
-		request = append(request, &tg.InputDialogPeer{Peer: peer})
-	}
-	var answer *tg.MessagesPeerDialogs
-	err := s.differences.call(ctx, methodGetPeerDialogs, func(ctx context.Context) (err error) {
-		answer, err = s.differences.api.MessagesGetPeerDialogs(ctx, request)
-		return err
-	})
+// peerDialogs returns where a channel stands.
+func (s *client) peerDialogs(ctx context.Context, channelID int64) (answer *tg.MessagesPeerDialogs, err error) {
+	peer, err := s.peerOf(ctx, chatOfChannel(channelID))
 	if err != nil {
 		return nil, err
 	}
-	var dialogs []*tg.Dialog
-	for _, d := range answer.Dialogs {
-		if dialog, ok := d.(*tg.Dialog); ok {
-			dialogs = append(dialogs, dialog)
-		}
-	}
-	return dialogs, nil
+	err = s.differences.call(ctx, methodGetPeerDialogs, func(ctx context.Context) error {
+		answer, err = s.differences.api.MessagesGetPeerDialogs(ctx, []tg.InputDialogPeerClass{&tg.InputDialogPeer{Peer: peer}})
+		return err
+	})
+	return answer, err
 }

@@ -80,6 +80,7 @@ func (i *intake) bring(ctx context.Context) error {
 			return err
 		}
 		for _, a := range batch {
+			i.gaps.state.note(parts(a.updates))
 			select {
 			case i.durable <- a.updates:
 			default:

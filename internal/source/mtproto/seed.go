@@ -32,7 +32,7 @@ func (s *client) seed(ctx context.Context) error {
 				newest = max(newest, d.TopMessage)
 			case d.Pts != 0:
 				s.state.follow(account.ChannelState{
-					ChannelID: peer.ChannelID, Pts: d.Pts, AccessHash: accessHashOf(beside.Chats, peer.ChannelID), FollowedFrom: d.TopMessage,
+					ChannelID: peer.ChannelID, Pts: d.Pts, AccessHash: accessHashOf(beside.Chats, peer.ChannelID), FollowedFrom: d.TopMessage + 1,
 				})
 			}
 		})

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/gotd/td/telegram/updates"
+	"github.com/gotd/td/tg"
 
 	"github.com/tgfleet/tgfleet/internal/account"
 	"github.com/tgfleet/tgfleet/internal/content"
@@ -50,6 +51,8 @@ type channelState struct {
 	adopted bool
 	// answered is when Telegram last told the end of the channel's updates.
 	answered time.Time
+	// moved says that the account has joined the channel, or left it, and asked that it was asked where the channel stands.
+	moved, asked bool
 }
 
 // hasPlace tells whether it is known from where on the channel's updates are to come.
@@ -199,10 +202,10 @@ func (s *state) follow(from account.ChannelState) {
 	})
 }
 
-// followCommon begins with the common updates behind at. Of the messages that they number, followedFrom is the newest.
-func (s *state) followCommon(at updates.State, followedFrom int) {
+// followCommon begins with the common updates behind at. Of the messages that they number, newest is the newest.
+func (s *state) followCommon(at updates.State, newest int) {
 	s.changeCommon(func(c *account.UpdateState) {
-		*c = account.UpdateState{Pts: at.Pts, Qts: at.Qts, Date: at.Date, Seq: at.Seq, FollowedFrom: followedFrom}
+		*c = account.UpdateState{Pts: at.Pts, Qts: at.Qts, Date: at.Date, Seq: at.Seq, FollowedFrom: newest + 1}
 	})
 }
 
@@ -225,6 +228,58 @@ func (s *state) missed(channelID int64, before int, accessHash int64) (unfollowe
 // answered notes that Telegram has told the channel's updates up to their end.
 func (s *state) answered(channelID int64) {
 	s.change(channelID, func(c *channelState) { c.answered = time.Now() })
+}
+
+// note notes what updates tell of the account's channels themselves: that it has joined them, or left them.
+func (s *state) note(updates []tg.UpdateClass, chats []tg.ChatClass) {
+	for _, u := range updates {
+		if u, ok := u.(*tg.UpdateChannel); ok {
+			s.moved(u.ChannelID, accessHashOf(chats, u.ChannelID))
+		}
+	}
+}
+
+func (s *state) moved(channelID, accessHash int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.channels[channelID]
+	c.ChannelID, c.moved, c.asked = channelID, true, false
+	if accessHash != 0 {
+		c.AccessHash = accessHash
+	}
+	s.channels[channelID] = c
+}
+
+// unplaced returns a channel of which is to be asked where it stands, and false when there is none.
+func (s *state) unplaced() (channelID int64, found bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, c := range s.channels {
+		unknown := c.moved && !c.hasPlace() || c.isFollowed() && c.FollowedFrom == 0
+		if unknown && !c.asked && c.AccessHash != 0 {
+			return id, true
+		}
+	}
+	return 0, false
+}
+
+// place notes where a channel stands, which was asked: at pts, with newest as its newest message. Both are 0 when there is nothing to follow. A
+// channel that has its place keeps it: from newest on it is followed for certain.
+func (s *state) place(channelID int64, pts, newest int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.channels[channelID]
+	c.asked = true
+	if pts != 0 {
+		if c.FollowedFrom == 0 {
+			c.FollowedFrom = newest + 1
+		}
+		if !c.hasPlace() {
+			c.Pts = pts
+		}
+		s.changed[channelID] = true
+	}
+	s.channels[channelID] = c
 }
 
 // channel returns what is known of a channel.

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/gotd/td/telegram/updates"
+	"github.com/gotd/td/tg"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tgfleet/tgfleet/internal/account"
@@ -53,12 +54,51 @@ func TestWhatWasDroppedOfAChannelThatTheManagerFollowsIsTheManagersToAskFor(t *t
 	s.requirePlace(t, 60)
 }
 
+func TestAChannelThatTheAccountHasJoinedIsAskedWhereItStands(t *testing.T) {
+	t.Parallel()
+	joined := []tg.UpdateClass{&tg.UpdateChannel{ChannelID: channel}}
+	beside := []tg.ChatClass{&tg.Channel{ID: channel, AccessHash: 7}}
+	s := newState()
+	s.note(joined, nil)
+	_, found := s.unplaced()
+	require.False(t, found, "nobody could ask without the access hash")
+	s.note(joined, beside)
+	id, found := s.unplaced()
+	require.True(t, found)
+	require.EqualValues(t, channel, id)
+	s.place(channel, 0, 0)
+	_, found = s.unplaced()
+	require.False(t, found, "it was asked, and there is nothing to follow")
+	s.note(joined, beside)
+	_, found = s.unplaced()
+	require.True(t, found, "it has moved again")
+	s.place(channel, 50, 500)
+	_, found = s.unplaced()
+	require.False(t, found)
+	s.requirePlace(t, 50)
+	require.Equal(t, 501, s.channels[channel].FollowedFrom)
+}
+
+func TestAChannelThatBeganWithAnUpdateIsAskedFromWhereItIsFollowedForCertain(t *testing.T) {
+	t.Parallel()
+	s := newState()
+	require.NoError(t, s.SetChannelAccessHash(t.Context(), 1, channel, 7))
+	_, found := s.unplaced()
+	require.False(t, found, "the account only knows of it")
+	require.NoError(t, s.SetChannelPts(t.Context(), 1, channel, 40))
+	_, found = s.unplaced()
+	require.True(t, found)
+	s.place(channel, 50, 500)
+	s.requirePlace(t, 40)
+	require.Equal(t, 501, s.channels[channel].FollowedFrom)
+}
+
 func TestFromWhereOnUpdatesAreFollowedDoesNotChange(t *testing.T) {
 	t.Parallel()
 	s := newState()
 	s.followCommon(updates.State{Pts: 1, Qts: 2, Date: 3, Seq: 4}, 5)
 	require.NoError(t, s.SetState(t.Context(), 1, updates.State{Pts: 11, Qts: 12, Date: 13, Seq: 14}))
-	require.Equal(t, account.UpdateState{Pts: 11, Qts: 12, Date: 13, Seq: 14, FollowedFrom: 5}, s.common)
+	require.Equal(t, account.UpdateState{Pts: 11, Qts: 12, Date: 13, Seq: 14, FollowedFrom: 6}, s.common)
 	s.follow(account.ChannelState{ChannelID: channel, Pts: 50, FollowedFrom: 500})
 	s.follow(account.ChannelState{ChannelID: channel, Pts: 60, FollowedFrom: 600})
 	require.Equal(t, 500, s.channels[channel].FollowedFrom)

@@ -1,6 +1,6 @@
 -- +goose Up
 
--- The newest message of a channel, or of all chats that an account numbers together, when its updates began to be followed; 0 when unknown.
+-- From which message on a channel, or the chats that an account numbers together, are followed; 0 when unknown.
 ALTER TABLE update_states ADD COLUMN followed_from bigint NOT NULL DEFAULT 0;
 
 -- History of chats that is read, newest first. What is read are the messages below begin_id (0: from the newest) down to floor_id, which is not
