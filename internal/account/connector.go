@@ -3,6 +3,7 @@ package account
 import (
 	"time"
 
+	"github.com/tgfleet/tgfleet/internal/content"
 	"github.com/tgfleet/tgfleet/internal/ingest"
 )
 
@@ -87,6 +88,17 @@ type UpdateState struct {
 	Pts, Qts, Date, Seq int
 	// FollowedFrom is from which message on the account's private chats and basic groups, which number together, are followed; 0 when unknown.
 	FollowedFrom int
+}
+
+// Following is from where on a connector follows a chat.
+type Following struct {
+	ConnectorID string
+	// ChatID is the channel in the style of the Bot API; 0 for the private chats and basic groups, which the account numbers together.
+	ChatID content.ChatID
+	// From is the first message that is followed; 0 when unknown.
+	From content.MessageID
+	// Inaccessible says since when Telegram refuses the channel to the account; the zero time while it does not.
+	Inaccessible time.Time
 }
 
 // ChannelState is how far a channel has told its updates to one account. ChannelID is Telegram's own, positive.

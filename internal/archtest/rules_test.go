@@ -41,7 +41,7 @@ var layers = []layer{
 	},
 	{
 		name:     "rules",
-		packages: []string{"internal/normalise/..."},
+		packages: []string{"internal/normalise/...", "internal/coverage"},
 		imports:  []string{"vocabulary", "rules"},
 		pure:     true,
 	},

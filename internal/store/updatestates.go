@@ -85,6 +85,27 @@ func (u *UpdateStates) Channels(ctx context.Context, connectorID string) ([]acco
 	return channels, nil
 }
 
+// Followings returns what every connector follows, in the order of connectors and chats. A channel without a place is not followed.
+func (u *UpdateStates) Followings(ctx context.Context) ([]account.Following, error) {
+	var rows []stateRow
+	if err := u.db.read(ctx).Where("pts <> 0").Order("connector_id, channel_id").Find(&rows).Error; err != nil {
+		return nil, fmt.Errorf("list what is followed: %w", classify(err))
+	}
+	followings := make([]account.Following, len(rows))
+	for i, row := range rows {
+		followings[i] = account.Following{
+			ConnectorID: row.ConnectorID, From: content.MessageID(row.FollowedFrom), Inaccessible: row.InaccessibleAt.Time,
+		}
+		if row.ChannelID != 0 {
+			followings[i].ChatID = content.ChatID(zeroChannel - row.ChannelID)
+		}
+	}
+	return followings, nil
+}
+
+// zeroChannel is where the ids of channels begin in the style of the Bot API, downwards (https://core.telegram.org/api/bots/ids).
+const zeroChannel = -1_000_000_000_000
+
 // Save writes how far updates were taken, in one transaction; a nil state leaves the common one as it is.
 func (u *UpdateStates) Save(
 	ctx context.Context, lease account.Lease, connectorID string, state *account.UpdateState, channels []account.ChannelState,

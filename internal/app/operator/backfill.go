@@ -20,7 +20,7 @@ const serviceChat = 777000
 
 func backfillCommand(env Env) *cobra.Command {
 	return group("backfill", "Read the history of chats, and see what is missing",
-		backfillStart(env), backfillList(env), backfillWatch(env), backfillCancel(env))
+		backfillStart(env), backfillList(env), backfillWatch(env), backfillCancel(env), backfillCoverage(env))
 }
 
 // backfillLine is one backfill as the commands print it.

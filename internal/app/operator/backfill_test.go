@@ -11,6 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tgfleet/tgfleet/internal/account"
+	"github.com/tgfleet/tgfleet/internal/content"
+	"github.com/tgfleet/tgfleet/internal/ingest"
 )
 
 // account adds a connector that is connected, and returns the lease of its holder.
@@ -131,4 +133,64 @@ func TestBackfillThatDoesNotEndWellIsAnError(t *testing.T) {
 	_, said, err := d.tool(ctx, "backfill", "watch", fmt.Sprint(waits.ID))
 	require.NoError(t, err)
 	require.Contains(t, said, "waiting for desk to be connected (it is disabled)")
+}
+
+func TestCoverageShowsWhatIsMissing(t *testing.T) {
+	t.Parallel()
+	d := setup(t)
+	out, _, err := d.tool(t.Context(), "backfill", "coverage")
+	require.NoError(t, err)
+	require.Contains(t, out, "No account follows a chat yet")
+
+	desk, other := d.account("desk", account.UserAccount, 7), d.account("other", account.UserAccount, 8)
+	d.archived(-1_000_000_000_005, "News", 1000)
+	d.archived(42, "Friend", 100)
+	from := func(lease account.Lease, connector string, channels ...account.ChannelState) {
+		require.NoError(t, d.db.UpdateStates().Save(t.Context(), lease, connector, &account.UpdateState{Pts: 1, FollowedFrom: 51}, channels))
+	}
+	from(desk, "desk", account.ChannelState{ChannelID: 5, Pts: 1, FollowedFrom: 501})
+	from(other, "other", account.ChannelState{ChannelID: 5, Pts: 1, FollowedFrom: 751})
+	b, err := d.db.Backfills().Start(t.Context(), account.Backfill{ConnectorID: "desk", ChatID: -1_000_000_000_005})
+	require.NoError(t, err)
+	b.Top, b.Cursor, b.Messages, b.Pages = 500, 251, 250, 3
+	require.NoError(t, d.db.Backfills().Advance(t.Context(), desk, b))
+
+	out, _, err = d.tool(t.Context(), "backfill", "coverage")
+	require.NoError(t, err)
+	require.Regexp(t, `-1000000000005 +News +desk, other +1000 +750 +250 +0 +\[\.{6}#{18}\]`, out)
+	require.Regexp(t, `private chats and basic groups +desk +100 +50 +50 +0 +\[\.{12}#{12}\]`, out)
+	out, _, err = d.tool(t.Context(), "backfill", "coverage", "--chat", "-1000000000005")
+	require.NoError(t, err)
+	require.Regexp(t, `1 to 250 +missing +before it was followed\n251 to 1000 +covered`, out)
+	out, _, err = d.tool(t.Context(), "backfill", "coverage", "--chat", "42", "--json")
+	require.NoError(t, err)
+	require.JSONEq(t, `[{"chat_id":42,"title":"Friend","connectors":["desk"],"newest_message_id":100,"covered":50,"missing":50,"unknown":0,"ranges":[
+		{"from":1,"to":50,"state":"missing","why":"before it was followed"},{"from":51,"to":100,"state":"covered"}]}]`, out)
+
+	require.NoError(t, d.db.Connectors().Disable(t.Context(), "desk"))
+	out, _, err = d.tool(t.Context(), "backfill", "coverage", "--chat", "42")
+	require.NoError(t, err)
+	require.Regexp(t, `51 to 100 +unknown +the account is not connected`, out)
+	out, _, err = d.tool(t.Context(), "backfill", "coverage", "--chat", "-1009999999999")
+	require.NoError(t, err)
+	require.NotContains(t, out, "covered")
+}
+
+// archived applies a message of that number to the archive: of a channel, or of a private chat of the account 7.
+func (d *desk) archived(chat content.ChatID, title string, number content.MessageID) {
+	d.t.Helper()
+	raw := fmt.Appendf(nil, "%d/%d", chat, number)
+	change := content.ChangeSet{Update: content.Update{
+		Envelope: ingest.Envelope{Source: ingest.Source{Transport: ingest.MTProto, Account: 7}, ReceivedAt: time.Unix(1_790_000_000, 0), Raw: raw},
+		Hash:     ingest.HashOf(raw), Kind: "update_new_message",
+	}}
+	key := content.MessageKey{ChatID: chat, MessageID: number}
+	if chat > 0 {
+		key.Scope = 7
+	}
+	version := content.NewVersion(content.Stamp{Date: time.Unix(1_790_000_000, 0), Hash: change.Update.Hash})
+	change.Messages = []content.Message{{Key: key, Version: version, Kind: "text", Date: time.Unix(1_790_000_000, 0)}}
+	change.Chats = []content.Chat{{ID: chat, Version: version, Title: title}}
+	_, err := d.db.Archive().Apply(d.t.Context(), content.Batch{Changes: []content.ChangeSet{change}})
+	require.NoError(d.t, err)
 }

@@ -376,6 +376,13 @@ func statesAreKept(t *testing.T, db *store.DB) {
 	kept, err := db.UpdateStates().Channels(t.Context(), c.ID)
 	require.NoError(t, err)
 	require.ElementsMatch(t, channels, kept)
+	followings, err := db.UpdateStates().Followings(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, []account.Following{
+		{ConnectorID: c.ID, From: 5},
+		{ConnectorID: c.ID, ChatID: -1_000_000_000_005, From: 500},
+		{ConnectorID: c.ID, ChatID: -1_000_000_000_006, Inaccessible: away},
+	}, followings)
 	require.NoError(t, db.UpdateStates().SetQueueID(t.Context(), lease, c.ID, "redis-1"))
 	id, err := db.UpdateStates().QueueID(t.Context(), c.ID)
 	require.NoError(t, err)

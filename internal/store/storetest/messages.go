@@ -28,6 +28,8 @@ func Messages(t *testing.T, open Open) {
 		"a chat without messages is empty":                                emptyChat,
 		"a message of several accounts is there for each":                 messageOfSeveralAccounts,
 		"a place is read as it is written":                                placeIsParsed,
+		"the newest number is that of a chat, or of a whole numbering":    newestIsFound,
+		"chats are called by their titles, people by their first names":   titlesAreFound,
 	}.check(t, open)
 }
 
@@ -257,4 +259,39 @@ func placeIsParsed(t *testing.T, _ *store.DB) {
 		require.Equal(t, fault.Permanent, fault.ClassOf(err), wrong)
 		require.ErrorContains(t, err, "want <time>/<scope>/<chat id>/<message id>")
 	}
+}
+
+func newestIsFound(t *testing.T, db *store.DB) {
+	record(t, db, said(supergroup, 30, 1), said(supergroup, 20, 2), said(group, 7, 3), said(group, 5, 4))
+	for _, c := range []struct {
+		scope content.Scope
+		chat  content.ChatID
+		want  content.MessageID
+	}{
+		{content.ScopeShared, supergroup, 30},
+		{content.ScopeShared, group, 0},
+		{content.Scope(someBot), group, 7},
+		{content.Scope(someBot), 0, 7},
+		{content.Scope(someBot) + 1, 0, 0},
+		{content.ScopeShared, 0, 0},
+	} {
+		got, err := db.Messages().Newest(t.Context(), c.scope, c.chat)
+		require.NoError(t, err)
+		require.Equal(t, c.want, got, "%d in %d", c.chat, c.scope)
+	}
+}
+
+func titlesAreFound(t *testing.T, db *store.DB) {
+	change := said(supergroup, 1, 1)
+	at := change.Messages[0].Version
+	change.Chats = []content.Chat{
+		{ID: supergroup, Version: at, Title: "Harbour"}, {ID: 42, Version: at, FirstName: "Anna"}, {ID: 43, Version: at},
+	}
+	record(t, db, change)
+	titles, err := db.Messages().Titles(t.Context(), []content.ChatID{supergroup, 42, 43, 44})
+	require.NoError(t, err)
+	require.Equal(t, map[content.ChatID]string{supergroup: "Harbour", 42: "Anna"}, titles)
+	titles, err = db.Messages().Titles(t.Context(), nil)
+	require.NoError(t, err)
+	require.Empty(t, titles)
 }
