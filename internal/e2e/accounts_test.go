@@ -5,6 +5,7 @@ package e2e_test
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -33,9 +34,9 @@ type accounts struct {
 	listeners []*server
 }
 
-func newAccounts(t *testing.T) *accounts {
+func newAccounts(t *testing.T, cfg datacentre.Config) *accounts {
 	t.Helper()
-	telegram, err := datacentre.New(datacentre.Config{Seed: 1})
+	telegram, err := datacentre.New(cfg)
 	require.NoError(t, err)
 	require.NoError(t, telegram.Start(t.Context()))
 	t.Cleanup(telegram.Stop)
@@ -56,7 +57,8 @@ func (a *accounts) startListener() *server {
 	return l
 }
 
-// signIn adds a connector and signs it in, as an operator does.
+// signIn adds a connector and signs it in, as an operator does, and returns when it is known from where on its updates are followed: what
+// is posted before that is history.
 func (a *accounts) signIn(of *datacentre.Account) {
 	a.t.Helper()
 	a.tool("connector", "add", "--label", of.FirstName)
@@ -65,6 +67,13 @@ func (a *accounts) signIn(of *datacentre.Account) {
 	})
 	require.Zero(a.t, got.code, got.stderr)
 	require.Contains(a.t, got.stdout, "Signed in")
+	eventually(a.t, startWithin, func(context.Context) error {
+		known := "SELECT count(*) FROM update_states JOIN connectors ON id = connector_id WHERE channel_id = 0 AND label = '" + of.FirstName + "'"
+		if a.db.count(known) == 0 {
+			return errors.New("the account's place is not known")
+		}
+		return nil
+	})
 }
 
 // archived is a message as the archive has it.
@@ -119,7 +128,7 @@ func (a *accounts) followed(within time.Duration, chats ...*datacentre.Chat) {
 // twice, one listener is killed and one restarted, and then holds the archive against Telegram's own history.
 func TestNoUpdateOfAnAccountIsLost(t *testing.T) {
 	t.Parallel()
-	a := newAccounts(t)
+	a := newAccounts(t, datacentre.Config{Seed: 1})
 	anna := a.telegram.AddAccount(datacentre.Account{FirstName: "anna", Phone: "4915100000001", Code: "12345"})
 	bert := a.telegram.AddAccount(datacentre.Account{FirstName: "bert", Phone: "4915100000002", Code: "54321"})
 	chats := []*datacentre.Chat{
@@ -163,29 +172,7 @@ func TestNoUpdateOfAnAccountIsLost(t *testing.T) {
 	a.settled(startWithin)
 
 	for _, chat := range chats {
-		unseen := 0
-		eventually(t, startWithin, func(context.Context) error {
-			there := a.messages(chat)
-			unseen = 0
-			for _, m := range a.telegram.History(chat) {
-				got, found := there[m.ID]
-				switch {
-				case !found && m.Deleted && chat.Kind == datacentre.Private && a.isKnownToBeGone(anna, m.ID):
-					// Telegram names no chat with such an end, and what was never seen is in none.
-					unseen++
-				case !found && m.Deleted:
-					return fmt.Errorf("%s: the end of %d is missing", chat.Title, m.ID)
-				case !found:
-					return fmt.Errorf("%s: %d is missing", chat.Title, m.ID)
-				case got.gone != m.Deleted:
-					return fmt.Errorf("%s: %d is gone: %t, want %t", chat.Title, m.ID, got.gone, m.Deleted)
-				case !m.Deleted && got.text != m.Text:
-					return fmt.Errorf("%s: %d is not in its last form", chat.Title, m.ID)
-				}
-			}
-			return nil
-		})
-		require.Len(t, a.messages(chat), len(a.telegram.History(chat))-unseen, "%s: each message once", chat.Title)
+		a.requireWhole(anna, chat)
 	}
 	require.Zero(t, a.telegram.Overlaps(), "no moment with two holders")
 	for _, l := range a.listeners {
@@ -193,10 +180,100 @@ func TestNoUpdateOfAnAccountIsLost(t *testing.T) {
 	}
 }
 
+// requireWhole waits until the archive has what the chat's history has, which of is an account that sees it, and requires that it has no more.
+func (a *accounts) requireWhole(of *datacentre.Account, chat *datacentre.Chat) {
+	a.t.Helper()
+	unseen := 0
+	eventually(a.t, startWithin, func(context.Context) error {
+		there := a.messages(chat)
+		unseen = 0
+		for _, m := range a.telegram.History(chat) {
+			got, found := there[m.ID]
+			switch {
+			case !found && m.Deleted && chat.Kind == datacentre.Private && a.isKnownToBeGone(of, m.ID):
+				// Telegram names no chat with such an end, and what was never seen is in none.
+				unseen++
+			case !found && m.Deleted:
+				return fmt.Errorf("%s: the end of %d is missing", chat.Title, m.ID)
+			case !found:
+				return fmt.Errorf("%s: %d is missing", chat.Title, m.ID)
+			case got.gone != m.Deleted:
+				return fmt.Errorf("%s: %d is gone: %t, want %t", chat.Title, m.ID, got.gone, m.Deleted)
+			case !m.Deleted && got.text != m.Text:
+				return fmt.Errorf("%s: %d is not in its last form", chat.Title, m.ID)
+			}
+		}
+		return nil
+	})
+	require.Len(a.t, a.messages(chat), len(a.telegram.History(chat))-unseen, "%s: each message once", chat.Title)
+}
+
+// TestHistoryIsReadAndHolesAreFilledOverKills kills the listener that reads history, and the worker; more is written while nobody holds the account than
+// Telegram tells in a difference.
+func TestHistoryIsReadAndHolesAreFilledOverKills(t *testing.T) {
+	t.Parallel()
+	a := newAccounts(t, datacentre.Config{Seed: 1, DifferenceMost: 100, ChannelDifferenceMost: 100})
+	anna := a.telegram.AddAccount(datacentre.Account{FirstName: "anna", Phone: "4915100000001", Code: "12345"})
+	channel, friend := a.telegram.AddChat(datacentre.Channel, "Main Channel", anna), a.telegram.AddPrivate(anna, "Friend")
+	old := make([]string, 900)
+	for i := range old {
+		old[i] = fmt.Sprint("written before anybody listened, ", i)
+	}
+	a.telegram.Lay(channel, old...)
+	worker := a.startWorker()
+	a.startListener()
+	a.startListener()
+	a.signIn(anna)
+	a.followed(startWithin, channel, friend)
+
+	a.tool("backfill", "start", "anna", "--chat", fmt.Sprint(-1_000_000_000_000-channel.ID))
+	eventually(t, startWithin, func(context.Context) error {
+		if n := a.db.count("SELECT coalesce(sum(pages), 0) FROM backfills"); n < 2 {
+			return fmt.Errorf("%d pages are read", n)
+		}
+		return nil
+	})
+	a.holder().kill()
+	worker.kill()
+	for i := range 300 {
+		a.telegram.Post(channel, fmt.Sprint("nobody is there, ", i))
+		a.telegram.Post(friend, fmt.Sprint("nobody is there, ", i))
+	}
+	a.startWorker()
+	a.followed(handedOver, channel, friend)
+
+	got := run(t, command{program: "tgfleet", args: []string{"backfill", "watch", "1"}, env: a.env})
+	require.Zero(t, got.code, got.stderr)
+	require.Contains(t, got.stdout, "Done: ")
+	eventually(t, handedOver, func(context.Context) error {
+		if open, filled := a.holes("open"), a.holes("filled"); open != 0 || filled != 2 {
+			return fmt.Errorf("%d holes are open, %d filled", open, filled)
+		}
+		return nil
+	})
+	a.settled(startWithin)
+	a.requireWhole(anna, channel)
+	a.requireWhole(anna, friend)
+	require.Zero(t, a.telegram.Overlaps(), "no moment with two holders")
+
+	var coverage []struct{ Covered, Missing, Unknown int }
+	require.NoError(t, json.Unmarshal([]byte(a.tool("backfill", "coverage", "--json")), &coverage))
+	require.Len(t, coverage, 2)
+	for _, c := range coverage {
+		require.GreaterOrEqual(t, c.Covered, 300)
+		require.Zero(t, c.Missing)
+		require.Zero(t, c.Unknown)
+	}
+}
+
+func (a *accounts) holes(status string) int {
+	return a.db.count("SELECT count(*) FROM holes WHERE status = '" + status + "'")
+}
+
 // TestAFrozenListenerHarmsNothing freezes the holder of an account for longer than its lease runs, and wakes it once another listener has taken over.
 func TestAFrozenListenerHarmsNothing(t *testing.T) {
 	t.Parallel()
-	a := newAccounts(t)
+	a := newAccounts(t, datacentre.Config{Seed: 1})
 	anna := a.telegram.AddAccount(datacentre.Account{FirstName: "anna", Phone: "4915100000001", Code: "12345"})
 	channel := a.telegram.AddChat(datacentre.Channel, "Main Channel", anna)
 	a.startWorker()

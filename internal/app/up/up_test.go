@@ -140,7 +140,7 @@ func (f *fixture) connector(label string) account.Connector {
 	return c
 }
 
-var drained = regexp.MustCompile(`Drained\. Received (\d+) updates, refused 0; committed (\d+), of them (\d+) repeats; \d+ new messages, 0 dead letters\.`)
+var drained = regexp.MustCompile(`Drained\. Received (\d+) updates, refused \d+; committed (\d+), of them (\d+) repeats; \d+ new messages, 0 dead letters\.`)
 
 // farewell returns the counts that the last fleet said good-bye with.
 func (f *fixture) farewell() (received, committed, repeats int) {
@@ -196,7 +196,7 @@ func TestTheSimulatedAccountIsConnectedAtEveryStart(t *testing.T) {
 func TestTheSimulatedAccountHasEditsAndDeletions(t *testing.T) {
 	t.Parallel()
 	f := setup(t)
-	stop := f.start(up.Options{Simulate: true, Rate: 200})
+	stop := f.start(up.Options{Simulate: true, Rate: 50})
 	f.eventually(func() bool {
 		c, err := f.db.Connectors().Find(t.Context(), "demo")
 		if err != nil || c.AccountID == 0 {

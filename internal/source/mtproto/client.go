@@ -248,9 +248,9 @@ func (h *holder) floodWaits(ctx context.Context) (map[string]time.Time, error) {
 	return h.cfg.FloodWaits.Load(ctx, h.id)
 }
 
-// keepFloodWait stores a wait for the account's next holder. Without it that one asks too early, once.
+// keepFloodWait stores a wait for the account's next holder, also when this one is just being stopped. Without it that one asks too early, once.
 func (s *client) keepFloodWait(ctx context.Context, method string, until time.Time) {
-	ctx, cancel := context.WithTimeout(ctx, storeWithin)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeWithin)
 	defer cancel()
 	if err := s.cfg.FloodWaits.Save(ctx, s.lease, s.id, method, until); err != nil {
 		s.log.Warn("flood wait not stored", "method", method, "error", err)

@@ -31,6 +31,9 @@ func (s *client) plan(ctx context.Context) error {
 		if err := s.planHole(ctx, &holes[i], status, fills); err != nil {
 			return err
 		}
+		if len(fills) > 0 {
+			status = account.HoleOpen
+		}
 		s.log.Info("hole planned", "hole", holes[i].ID, "reason", holes[i].Reason, "backfills", len(fills), "status", status)
 	}
 	return nil
