@@ -348,7 +348,7 @@ func (w *erasure) eraseEvents(ctx context.Context) error {
 
 func (w *erasure) eraseDeadLetters(ctx context.Context) error {
 	return w.db.write(ctx, func(tx *gorm.DB) error {
-		named, args := w.naming(w.db.dialect.textOf("payload"), w.polls)
+		named, args := w.bytesNaming("payload", w.polls)
 		return w.exec(tx, "dead_letters", "DELETE FROM dead_letters WHERE "+named, args...)
 	})
 }
@@ -363,7 +363,7 @@ func (w *erasure) days(ctx context.Context) (days []string, err error) {
 // it comes again.
 func (w *erasure) eraseDay(ctx context.Context, day string) error {
 	return w.db.write(ctx, func(tx *gorm.DB) error {
-		named, args := w.naming(w.db.dialect.textOf("payload"), w.polls)
+		named, args := w.bytesNaming("payload", w.polls)
 		args = append([]any{w.chats, []byte{}, day, w.chats}, args...)
 		return w.exec(tx, "updates", `UPDATE updates SET chat_id = CASE WHEN chat_id IN ? THEN NULL ELSE chat_id END, payload = ?, request = NULL
 			WHERE day = ? AND length(payload) > 0 AND (coalesce(chat_id, 0) IN ? OR `+named+")", args...)

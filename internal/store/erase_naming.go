@@ -1,6 +1,8 @@
 package store
 
 import (
+	"encoding/binary"
+	"encoding/hex"
 	"regexp"
 	"strconv"
 	"strings"
@@ -43,6 +45,33 @@ func (w *erasure) naming(text string, words []string) (condition string, args []
 		conditions[i], args = bare+" GLOB ?", append(args, pattern)
 	}
 	return "(" + strings.Join(conditions, " OR ") + ")", args
+}
+
+// bytesNaming returns the condition that the bytes of column, which are JSON or TL, name the subject or one of words.
+func (w *erasure) bytesNaming(column string, words []string) (condition string, args []any) {
+	named, args := w.naming(w.db.dialect.textOf(column), words)
+	conditions := []string{named}
+	for _, id := range w.chats {
+		if w.db.dialect == onPostgres {
+			conditions = append(conditions, "position(decode(?, 'hex') in "+column+") > 0")
+			args = append(args, hex.EncodeToString(tlOf(id)))
+			continue
+		}
+		conditions, args = append(conditions, "instr("+column+", ?) > 0"), append(args, tlOf(id))
+	}
+	return "(" + strings.Join(conditions, " OR ") + ")", args
+}
+
+// tlOf returns an id as TL writes it, without what tells a channel's from a group's from a person's: eight bytes, the lowest first
+// (https://core.telegram.org/mtproto/serialize). JSON has no such bytes in it.
+func tlOf(id int64) []byte {
+	switch {
+	case id < zeroChannel:
+		id = zeroChannel - id
+	case id < 0:
+		id = -id
+	}
+	return binary.LittleEndian.AppendUint64(nil, uint64(id)) //nolint:gosec // it is above zero
 }
 
 // textOf returns the expression for the bytes of column as text, whatever they are.

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"regexp"
@@ -27,8 +28,13 @@ type erasedSet struct {
 type erased struct {
 	Subject
 	until time.Time
+	// named finds the subject in JSON, and tl is how TL names it.
 	named *regexp.Regexp
+	tl    []byte
 }
+
+// isIn tells whether raw, JSON or TL, names the subject.
+func (s *erased) isIn(raw []byte) bool { return s.named.Match(raw) || bytes.Contains(raw, s.tl) }
 
 // withoutErased returns batch without what it tells of subjects that were erased later; batch itself stays as it is. It is the first to read
 // in a transaction that writes, so that Erase, which locks the table, comes before the whole of it or after.
@@ -44,7 +50,7 @@ func (w *writer) withoutErased(ctx context.Context, batch *content.Batch) (*cont
 	}
 	kept.DeadLetters = without(batch.DeadLetters, func(d *ingest.DeadLetter) bool {
 		return slices.ContainsFunc(set.subjects, func(s erased) bool {
-			return !d.Envelope.ReceivedAt.After(s.until) && s.named.Match(d.Envelope.Raw)
+			return !d.Envelope.ReceivedAt.After(s.until) && s.isIn(d.Envelope.Raw)
 		})
 	})
 	return &kept, nil
@@ -96,6 +102,7 @@ func (e *erasedSet) add(kind, id string, until time.Time) error {
 	}
 	e.subjects = append(e.subjects, erased{
 		Subject: Subject{Kind: SubjectKind(kind), ID: number}, until: until, named: regexp.MustCompile(namingExpression([]int64{number}, nil)),
+		tl: tlOf(number),
 	})
 	if until.After(e.until) {
 		e.until = until
@@ -108,7 +115,7 @@ func (e *erasedSet) filter(change *content.ChangeSet) {
 	raw, at := change.Update.Envelope.Raw, told(change)
 	if !at.After(e.until) {
 		for i := range e.subjects {
-			if s := &e.subjects[i]; !at.After(s.until) && s.named.Match(raw) {
+			if s := &e.subjects[i]; !at.After(s.until) && s.isIn(raw) {
 				s.leave(change)
 			}
 		}

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"maps"
@@ -33,6 +34,7 @@ func Erasures(t *testing.T, open OpenSQL) {
 		"an erasure that was stopped is finished by the next":      erasureResumes,
 		"the receipt counts what went, and is kept with who asked": receiptIsKept,
 		"a number that is no id names nobody":                      numbersAreNotNames,
+		"what came as TL is found by the bytes of the id":          erasedInTL,
 	}
 	for _, name := range slices.Sorted(maps.Keys(rules)) {
 		t.Run(name, func(t *testing.T) {
@@ -378,4 +380,35 @@ func numbersAreNotNames(t *testing.T, a *archive) {
 	a.apply(t, change)
 	a.erase(t, thePerson)
 	require.Len(t, a.trace(t, text), 4, "the update, the message, its revision, the user's name")
+}
+
+// inTL returns change with raw bytes that are like TL: what names its id is a number of eight bytes.
+func inTL(change content.ChangeSet, bare uint64) content.ChangeSet {
+	id := binary.LittleEndian.AppendUint64(nil, bare)
+	change.Update.Envelope.Raw = slices.Concat([]byte("\x22\x17\x51\x59"), id, []byte(change.Messages[0].Text))
+	change.Update.Hash = ingest.HashOf(change.Update.Envelope.Raw)
+	return change
+}
+
+func erasedInTL(t *testing.T, a *archive) {
+	const channel content.ChatID = -1000000000005
+	wrote, posted := inTL(words(1, person, someChat, personsWords, ""), uint64(person)), inTL(words(2, other, channel, personsWords, ""), 5)
+	// Nothing else in these rows tells whose they are.
+	wrote.Update.ChatID, posted.Update.ChatID = 0, 0
+	stays := inTL(words(3, other, someChat, othersWords, ""), uint64(other))
+	letter := ingest.DeadLetter{Envelope: wrote.Update.Envelope, DiedAt: received}
+	apply := func() {
+		_, err := a.Apply(t.Context(), content.Batch{
+			Changes: []content.ChangeSet{wrote, posted, stays}, DeadLetters: []ingest.DeadLetter{letter},
+		})
+		require.NoError(t, err)
+	}
+	apply()
+	a.erase(t, thePerson)
+	require.Len(t, a.trace(t, personsWords), 3, "the update of the other channel, its message, and its revision")
+	a.erase(t, store.Subject{Kind: store.ChatSubject, ID: int64(channel)})
+	require.Empty(t, a.trace(t, personsWords))
+	apply()
+	require.Empty(t, a.trace(t, personsWords), "nor does it come back")
+	require.NotEmpty(t, a.trace(t, othersWords))
 }
