@@ -9,7 +9,34 @@ import (
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/stretchr/testify/require"
+
+	"github.com/tgfleet/tgfleet/internal/account"
+	"github.com/tgfleet/tgfleet/internal/seal"
+	"github.com/tgfleet/tgfleet/internal/store"
 )
+
+// TestConnectorEventsAreWhatTheirSchemaSays has a connector sign in and be refused: with and without an account, with and without a reason.
+func TestConnectorEventsAreWhatTheirSchemaSays(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "fleet.db")
+	db, err := store.Open(t.Context(), seal.Secret("sqlite:"+path), store.Options{})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, db.Close()) })
+	require.NoError(t, db.Migrate(t.Context()))
+	const id = "desk"
+	require.NoError(t, db.Connectors().Create(t.Context(), account.Connector{ID: id, Label: id, Kind: account.UserAccount, Status: account.New}))
+	lease, held, err := db.Leases().Acquire(t.Context(), "connector:"+id, "listener", time.Hour)
+	require.NoError(t, err)
+	require.True(t, held)
+	begun, err := db.SignIns().Begin(t.Context(), account.SignIn{ConnectorID: id, Method: account.ByQR, Step: account.Begun})
+	require.NoError(t, err)
+	version, err := db.Sessions().Save(t.Context(), lease, id, account.Session{Sealed: "s"}, begun.Attempt)
+	require.NoError(t, err)
+	require.NoError(t, db.Connectors().SignedIn(t.Context(), lease, id, account.Identity{AccountID: 7, SessionVersion: version}))
+	require.NoError(t, db.Connectors().SetStatus(t.Context(), lease, id, account.NeedsLogin, "AUTH_KEY_UNREGISTERED"))
+
+	requireSchemas(t, openSQLite(t, path), "connector.changed")
+}
 
 // requireSchemas fails unless every event is what the schema of its type says, and there is one of every type in types.
 func requireSchemas(t *testing.T, db *archive, types ...string) {

@@ -1,6 +1,7 @@
 // Package event holds the words for a change of state that leaves through the outbox, after the CloudEvents attributes
 // (https://github.com/cloudevents/spec). An event is a pure function of one snapshot and its id is derived from that snapshot's key, so
-// that the same change never becomes two events; it names things and holds nothing of what people wrote.
+// that the same change never becomes two events; a change of our own, which happens once, brings a name for that. An event names things
+// and holds nothing of what people wrote.
 package event
 
 import (
@@ -39,6 +40,8 @@ const (
 	InteractionReceived Type = "interaction.received"
 	// BusinessChanged says that a business account connected a bot, or changed or ended the connection.
 	BusinessChanged Type = "business.changed"
+	// ConnectorChanged says that a connector stands otherwise than before, or for another reason. It alone follows from no update.
+	ConnectorChanged Type = "connector.changed"
 )
 
 // Event is one change of state. Delivery is at least once and unordered.
@@ -46,11 +49,11 @@ type Event struct {
 	// ID is a UUID, derived from what the event is about.
 	ID   string
 	Type Type
-	// Source is the account that saw the change first.
+	// Source is the account that saw the change first, or that changed.
 	Source ingest.Source
 	// Subject is the path of the thing that changed, such as messages/<scope>/<chat id>/<message id> or polls/<poll id>.
 	Subject string
-	// Time is when Telegram says that it happened.
+	// Time is when Telegram says that it happened; of a connector, when the database's clock does.
 	Time time.Time
 	// Data is a JSON object.
 	Data json.RawMessage
@@ -110,13 +113,15 @@ type fact struct {
 	data            any
 }
 
-func of(t Type, f fact, env *ingest.Envelope) Event {
+func of(t Type, f fact, env *ingest.Envelope) Event { return from(t, f, env.Source) }
+
+func from(t Type, f fact, source ingest.Source) Event {
 	data, err := json.Marshal(f.data)
 	if err != nil {
 		panic(fmt.Sprintf("event: numbers, hex and names always marshal: %v", err))
 	}
 	return Event{
-		ID: derivedID(string(t), f.subject, f.detail), Type: t, Source: env.Source, Subject: f.subject, Time: f.at, Data: data,
+		ID: derivedID(string(t), f.subject, f.detail), Type: t, Source: source, Subject: f.subject, Time: f.at, Data: data,
 	}
 }
 

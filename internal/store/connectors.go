@@ -124,14 +124,13 @@ func (c *Connectors) Remove(ctx context.Context, id string) error {
 // Enable has a listener connect the account again. One that never signed in, or whose session Telegram has ended, is a fault.Permanent error.
 func (c *Connectors) Enable(ctx context.Context, id string) error {
 	err := c.db.write(ctx, func(tx *gorm.DB) error {
-		changed := tx.Model(&connectorRow{}).
-			Where("id = ? AND account_id IS NOT NULL AND status IN ?", id,
-				[]account.ConnectorStatus{account.Disabled, account.Quarantined, account.Connected}).
-			Updates(map[string]any{"status": account.Connected, "last_error": ""})
-		if changed.Error == nil && changed.RowsAffected == 0 {
+		found, err := c.db.changeConnector(tx.Where("id = ? AND account_id IS NOT NULL AND status IN ?", id,
+			[]account.ConnectorStatus{account.Disabled, account.Quarantined, account.Connected}),
+			func(r *connectorRow) { r.Status, r.LastError = account.Connected, "" })
+		if err == nil && !found {
 			return fault.As(fault.Permanent, errors.New("it has to sign in first: `tgfleet connector login`"))
 		}
-		return changed.Error
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("enable connector %s: %w", id, err)
@@ -142,7 +141,7 @@ func (c *Connectors) Enable(ctx context.Context, id string) error {
 // Disable has everybody leave the account alone.
 func (c *Connectors) Disable(ctx context.Context, id string) error {
 	err := c.db.write(ctx, func(tx *gorm.DB) error {
-		return changedOne(tx.Model(&connectorRow{}).Where("id = ?", id).Update("status", account.Disabled))
+		return foundOne(c.db.changeConnector(tx.Where("id = ?", id), func(r *connectorRow) { r.Status = account.Disabled }))
 	})
 	if err != nil {
 		return fmt.Errorf("disable connector %s: %w", id, err)
@@ -158,8 +157,9 @@ func (c *Connectors) SetStatus(
 		if err := fence(tx, lease); err != nil {
 			return err
 		}
-		return tx.Model(&connectorRow{}).Where("id = ? AND status <> ?", id, account.Disabled).
-			Updates(map[string]any{"status": status, "last_error": lastError}).Error
+		_, err := c.db.changeConnector(tx.Where("id = ? AND status <> ?", id, account.Disabled),
+			func(r *connectorRow) { r.Status, r.LastError = status, lastError })
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("set status of connector %s: %w", id, err)
@@ -190,8 +190,8 @@ func (c *Connectors) SignedIn(ctx context.Context, lease account.Lease, id strin
 		if err := changedOne(authorised); err != nil {
 			return err
 		}
-		return changedOne(tx.Model(&connectorRow{}).Where("id = ?", id).Updates(map[string]any{
-			"status": account.Connected, "last_error": "", "account_id": as.AccountID, "username": as.Username,
+		return foundOne(c.db.changeConnector(tx.Where("id = ?", id), func(r *connectorRow) {
+			r.Status, r.LastError, r.AccountID, r.Username = account.Connected, "", &as.AccountID, as.Username
 		}))
 	})
 	if err != nil {
@@ -217,8 +217,12 @@ func (c *Connectors) Touched(ctx context.Context, lease account.Lease, id string
 
 // changedOne is the error of a statement that had to change one row: fault.NotFound when there was none.
 func changedOne(done *gorm.DB) error {
-	if done.Error == nil && done.RowsAffected == 0 {
+	return foundOne(done.RowsAffected > 0, done.Error)
+}
+
+func foundOne(found bool, err error) error {
+	if err == nil && !found {
 		return fault.As(fault.NotFound, errors.New("it is not there"))
 	}
-	return done.Error
+	return err
 }

@@ -336,7 +336,7 @@ func (w *erasure) eraseMentions(ctx context.Context) error {
 func (w *erasure) eraseEvents(ctx context.Context) error {
 	ids := w.chats
 	return w.db.write(ctx, func(tx *gorm.DB) error {
-		for _, name := range []string{"chat_id", "migrated_to_chat_id", "user_id", "from_id", "actor_id", "voter_id"} {
+		for _, name := range []string{"chat_id", "migrated_to_chat_id", "user_id", "from_id", "actor_id", "voter_id", "account_id"} {
 			err := w.exec(tx, "platform_events", "DELETE FROM platform_events WHERE CAST(data ->> '"+name+"' AS bigint) IN ?", ids)
 			if err != nil {
 				return err

@@ -98,8 +98,9 @@ func (s *SignIns) Begin(ctx context.Context, begin account.SignIn) (account.Sign
 		if err := tx.Clauses(clause.OnConflict{UpdateAll: true}).Create(&row).Error; err != nil {
 			return err
 		}
-		return tx.Model(&connectorRow{}).Where("id = ?", begin.ConnectorID).
-			Updates(map[string]any{"status": account.SigningIn, "last_error": ""}).Error
+		_, err = s.db.changeConnector(tx.Where("id = ?", begin.ConnectorID),
+			func(r *connectorRow) { r.Status, r.LastError = account.SigningIn, "" })
+		return err
 	})
 	if err != nil {
 		return account.SignIn{}, fmt.Errorf("begin sign-in of connector %s: %w", begin.ConnectorID, err)
@@ -193,8 +194,13 @@ func (s *SignIns) Cancel(ctx context.Context, connectorID string, attempt int64)
 			return err
 		}
 		// Nobody else may be there to say so: no listener has to run.
-		return tx.Model(&connectorRow{}).Where("id = ? AND status = ?", connectorID, account.SigningIn).
-			Update("status", gorm.Expr("CASE WHEN account_id IS NULL THEN ? ELSE ? END", account.New, account.NeedsLogin)).Error
+		_, err = s.db.changeConnector(tx.Where("id = ? AND status = ?", connectorID, account.SigningIn), func(r *connectorRow) {
+			r.Status = account.New
+			if r.AccountID != nil {
+				r.Status = account.NeedsLogin
+			}
+		})
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("cancel sign-in of connector %s: %w", connectorID, err)
