@@ -75,7 +75,7 @@ var layers = []layer{
 		name: workshop,
 		packages: []string{
 			"internal/archtest", "internal/e2e", "internal/testkit/...", "internal/localservers/...", "internal/simulator/...",
-			"internal/queue/queuetest", "internal/source/sourcetest", "internal/store/storetest", "internal/e2e",
+			"internal/queue/queuetest", "internal/source/sourcetest", "internal/store/storetest", "internal/e2e", "internal/bench",
 		},
 		anyTests: true,
 	},
@@ -86,6 +86,7 @@ const workshop = "workshop"
 // workshopImporters lists the production code that may import a part of the workshop; tests and the workshop itself may always.
 var workshopImporters = map[string][]string{
 	"internal/simulator/...": {"internal/app/up"},
+	"internal/bench":         {"internal/app/operator"},
 }
 
 // library is a library, or a part of one, by its import path and everything below it.

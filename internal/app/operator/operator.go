@@ -48,7 +48,7 @@ Look:     DATABASE_URL=sqlite:tgfleet-data/tgfleet.db tgfleet updates tail`,
 	root.AddCommand(
 		upCommand(env), migrateCommand(env), keysCommand(), botCommand(env), connectorCommand(env), backfillCommand(env), updatesCommand(env),
 		messagesCommand(env), deadCommand(env),
-		replayCommand(env), eraseCommand(env),
+		replayCommand(env), eraseCommand(env), benchCommand(),
 	)
 	return root
 }
