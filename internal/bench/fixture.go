@@ -49,6 +49,15 @@ type oneQueue struct{}
 // ReplicationID implements mtproto.Queue.
 func (oneQueue) ReplicationID(context.Context) (string, error) { return "bench", nil }
 
+// noPages takes pages of history, of which nobody asks for any.
+type noPages struct{}
+
+// Put implements mtproto.Pages.
+func (noPages) Put(context.Context, []ingest.Envelope) error { return nil }
+
+// Waiting implements mtproto.Pages.
+func (noPages) Waiting(context.Context) (int, error) { return 0, nil }
+
 // open starts a data centre with w in it, and a listener that puts what it takes into sink. begun is called before anybody signs in.
 func (b *Listener) open(ctx context.Context, w world, sink ingest.Sink, begun func()) (f *fixture, err error) {
 	f = &fixture{sink: sink, registry: prometheus.NewRegistry(), ended: make(chan error, 1)}
@@ -101,7 +110,8 @@ func (f *fixture) prepare(ctx context.Context) (err error) {
 func (f *fixture) listen(ctx context.Context, centre answer) error {
 	listener, err := mtproto.New(mtproto.Config{
 		Connectors: f.db.Connectors(), Sessions: f.db.Sessions(), SignIns: f.db.SignIns(), States: f.db.UpdateStates(),
-		Hashes: f.db.AccessHashes(), Leases: f.db.Leases(), Queue: oneQueue{}, Sealer: f.ring, Sink: f.sink,
+		Backfills: f.db.Backfills(), FloodWaits: f.db.FloodWaits(), Hashes: f.db.AccessHashes(), Leases: f.db.Leases(),
+		Queue: oneQueue{}, Sealer: f.ring, Sink: f.sink, Pages: noPages{},
 		Telegram: mtproto.Telegram{AppID: 1, AppHash: "00000000000000000000000000000000", Server: &mtproto.Server{
 			DC: datacentre.DC, Addr: centre.Addr, PublicKeys: centre.PublicKey,
 		}},

@@ -28,6 +28,7 @@ type pages struct {
 
 	mu        sync.Mutex
 	waiting   int
+	asked     int
 	refuse    int
 	envelopes []ingest.Envelope
 	seen      map[int]int
@@ -58,6 +59,7 @@ func (p *pages) Put(_ context.Context, page []ingest.Envelope) error {
 func (p *pages) Waiting(context.Context) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.asked++
 	return p.waiting, nil
 }
 
@@ -199,8 +201,13 @@ func TestHistoryWaitsForTheWorkersAndCanBeCancelled(t *testing.T) {
 	f, _, c, _, channel := withHistory(t, datacentre.Config{}, 50)
 	f.pages.set(func(p *pages) { p.waiting = 64 })
 	cancelled := f.backfill(account.Backfill{ConnectorID: c.ID, ChatID: chatOf(channel)})
-	// What is live comes through meanwhile, and a look at what is due has passed.
+	// What is live comes through meanwhile.
 	f.followed(channel)
+	f.eventually(func() bool {
+		asked := 0
+		f.pages.set(func(p *pages) { asked = p.asked })
+		return asked >= 2
+	}, "it is looked twice whether there is room")
 	require.NoError(t, f.db.Backfills().Cancel(t.Context(), cancelled.ID))
 	f.pages.set(func(p *pages) { p.waiting = 0 })
 	next := f.ended(f.backfill(account.Backfill{ConnectorID: c.ID, ChatID: chatOf(channel), Begin: 11}))
