@@ -48,6 +48,8 @@ type command struct {
 	args    []string
 	env     environment
 	stdin   string
+	// typed is read instead of stdin where somebody answers what the command asks; nil where nobody does.
+	typed *os.File
 }
 
 // child is one run of one of our commands. It ends with the test at the latest.
@@ -75,6 +77,9 @@ func start(t testing.TB, c command) *child {
 	errs, err := os.Create(p.err)
 	require.NoError(t, err)
 	p.cmd.Stdout, p.cmd.Stderr, p.cmd.Dir, p.cmd.Stdin = out, errs, dir, strings.NewReader(c.stdin)
+	if c.typed != nil {
+		p.cmd.Stdin = c.typed
+	}
 	p.cmd.Env = []string{}
 	for _, name := range slices.Sorted(maps.Keys(c.env)) {
 		p.cmd.Env = append(p.cmd.Env, name+"="+c.env[name])
