@@ -8,9 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/gotd/td/bin"
-	"github.com/gotd/td/tg"
-
 	"github.com/tgfleet/tgfleet/internal/ingest"
 	"github.com/tgfleet/tgfleet/internal/pause"
 )
@@ -21,8 +18,6 @@ const (
 	// speedAccounts is over how many accounts the pushes are spread, and speedChannels over how many channels of each.
 	speedAccounts = 4
 	speedChannels = 5
-	// limitFor is for how long a limit is measured.
-	limitFor = time.Second
 	// dropped is the metric of pushes that found no room, by the place before which they did.
 	dropped       = "tgfleet_mtproto_dropped_total"
 	beforeSink    = "sink"
@@ -58,7 +53,7 @@ func (b *Listener) speed(ctx context.Context) (figures []Figure, err error) {
 	}
 	defer func() { err = errors.Join(err, f.close()) }()
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-	limit, err := encodeAlone()
+	limit, err := limits()
 	if err != nil {
 		return nil, err
 	}
@@ -78,11 +73,12 @@ func (b *Listener) speed(ctx context.Context) (figures []Figure, err error) {
 	figure := Figure{Name: "pushes into the sink for each second of one core", Unit: unitRate, Target: speedLeast}
 	if usedUp > 0 {
 		figure.Value = came / usedUp.Seconds()
-		figure.OfLimit = figure.Value / limit
+		figure.OfLimit = figure.Value / limit.read
 	}
 	return []Figure{
 		figure,
-		{Name: "limit: writing the same TL and nothing else", Value: limit, Unit: unitRate, OfLimit: 1},
+		{Name: "limit: decrypting, reading and writing the same TL", Value: limit.read, Unit: unitRate, OfLimit: 1},
+		{Name: "limit: writing the same TL and nothing else", Value: limit.written, Unit: unitRate},
 		{Name: "pushes into the sink by the clock on the wall", Value: came / took.Seconds(), Unit: unitRate},
 		{Name: "share of one core that there was", Value: usedUp.Seconds() / took.Seconds(), Unit: unitMean},
 		{Name: "pushes that did not come", Value: float64(lost), Unit: unitCount},
@@ -121,30 +117,4 @@ func (c *counter) await(ctx context.Context, count int64) (missing int64) {
 		}
 	}
 	return max(count-c.live.Load(), 0)
-}
-
-// encodeAlone returns how many containers like those that are pushed can be written as TL in a second of a core, which every one of them has to be.
-func encodeAlone() (perCore float64, err error) {
-	post := &tg.Message{ID: 1000, Message: text, Date: int(time.Now().Unix()), PeerID: &tg.PeerChannel{ChannelID: 1001}, Post: true}
-	channel := &tg.Channel{ID: 1001, Title: "Main Channel", Photo: &tg.ChatPhotoEmpty{}, Broadcast: true}
-	channel.SetAccessHash(1)
-	container := &tg.Updates{
-		Updates: []tg.UpdateClass{&tg.UpdateNewChannelMessage{Message: post, Pts: 1001, PtsCount: 1}}, Chats: []tg.ChatClass{channel},
-		Date: post.Date,
-	}
-	began, used := time.Now(), processorTime()
-	for n := 0; ; n++ {
-		var b bin.Buffer
-		if err := container.Encode(&b); err != nil {
-			return 0, fmt.Errorf("write TL: %w", err)
-		}
-		if time.Since(began) < limitFor {
-			continue
-		}
-		usedUp := processorTime() - used
-		if usedUp == 0 {
-			usedUp = time.Since(began)
-		}
-		return float64(n) / usedUp.Seconds(), nil
-	}
 }
