@@ -92,7 +92,8 @@ func nextPage(request *tg.MessagesGetDialogsRequest, page *tg.MessagesDialogsSli
 		return false
 	}
 	peer := inputPeer(last.Peer, page.Chats, page.Users)
-	if peer == nil || last.TopMessage == request.OffsetID && request.OffsetDate != 0 {
+	// The newest messages of different chats may well have the same id.
+	if peer == nil || peer.String() == request.OffsetPeer.String() {
 		return false
 	}
 	request.OffsetPeer, request.OffsetID, request.OffsetDate = peer, last.TopMessage, dateOf(page.Messages, last)
