@@ -114,7 +114,7 @@ func TestBackfillThatDoesNotEndWellIsAnError(t *testing.T) {
 	failed.Status, failed.Reason = account.BackfillFailed, "CHANNEL_PRIVATE"
 	require.NoError(t, d.db.Backfills().Advance(t.Context(), lease, failed))
 	_, _, err = d.tool(t.Context(), "backfill", "watch", fmt.Sprint(failed.ID))
-	require.EqualError(t, err, fmt.Sprintf("backfill %d failed after 0 messages: CHANNEL_PRIVATE", failed.ID))
+	require.EqualError(t, err, fmt.Sprintf("backfill %d failed after 0 messages: CHANNEL_PRIVATE: the account is no member of the chat, or was banned from it", failed.ID))
 
 	cancelled, err := d.db.Backfills().Start(t.Context(), account.Backfill{ConnectorID: "desk", ChatID: -1002})
 	require.NoError(t, err)

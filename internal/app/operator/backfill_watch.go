@@ -100,11 +100,24 @@ func (s *session) waitsFor(ctx context.Context, b *account.Backfill) (string, er
 	return "", nil
 }
 
+// refusalText says what Telegram's kind of error means, where it is one that people meet. Source:
+// https://core.telegram.org/method/messages.getHistory#possible-errors.
+func refusalText(reason string) string {
+	switch reason {
+	case "CHANNEL_PRIVATE":
+		return reason + ": the account is no member of the chat, or was banned from it"
+	case "CHANNEL_INVALID", "CHAT_ID_INVALID", "PEER_ID_INVALID", "MSG_ID_INVALID":
+		return reason + ": the account has no such chat; is the id right, as `tgfleet backfill coverage` shows it?"
+	default:
+		return reason
+	}
+}
+
 // backfillEnded prints how a backfill has ended.
 func (s *session) backfillEnded(b *account.Backfill) error {
 	switch b.Status {
 	case account.BackfillFailed:
-		return fmt.Errorf("backfill %d failed after %d messages: %s", b.ID, b.Messages, b.Reason)
+		return fmt.Errorf("backfill %d failed after %d messages: %s", b.ID, b.Messages, refusalText(b.Reason))
 	case account.BackfillCancelled:
 		return fmt.Errorf("backfill %d was cancelled after %d messages", b.ID, b.Messages)
 	case account.BackfillDone:
