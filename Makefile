@@ -30,7 +30,7 @@ test: ## Every test, under the race detector, on real Redis and PostgreSQL serve
 	@.ci/install
 	@go build -C tools -o ../bin/testreport ./testreport
 	@{ CGO_ENABLED=1 go test -race -shuffle=on -p 2 -timeout 20m -json ./...; \
-		CGO_ENABLED=0 go test -run '^Test(LoginCodes|SignIns|NoUpdateOfAnAccount|HistoryIsRead|AFrozenListener|AListenerIsMeasured)' -timeout 10m -json \
+		CGO_ENABLED=0 go test -run '^Test(LoginCodes|SignIns|ARedisThatLoses|NoUpdateOfAnAccount|HistoryIsRead|AFrozenListener|AListenerIsMeasured)' -timeout 10m -json \
 			./internal/app/listener ./internal/e2e ./internal/bench; } | bin/testreport
 
 # check leaves out the packages whose tests start servers.

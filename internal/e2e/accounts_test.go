@@ -3,14 +3,17 @@
 package e2e_test
 
 import (
+	"bufio"
 	"context"
 	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -270,6 +273,68 @@ func TestHistoryIsReadAndHolesAreFilledOverKills(t *testing.T) {
 		}
 		require.Zero(t, c.Unknown)
 	}
+}
+
+// TestARedisThatLosesItsDataCostsNoUpdateOfAnAccount empties Redis of updates that were accepted, soon after the account has signed in, and starts it
+// again, as when a server takes over that lacks the last writes.
+func TestARedisThatLosesItsDataCostsNoUpdateOfAnAccount(t *testing.T) {
+	t.Parallel()
+	a := newAccounts(t, datacentre.Config{Seed: 1})
+	anna := a.telegram.AddAccount(datacentre.Account{FirstName: "anna", Phone: "4915100000001", Code: "12345"})
+	channel, friend := a.telegram.AddChat(datacentre.Channel, "Main Channel", anna), a.telegram.AddPrivate(anna, "Friend")
+	worker := a.startWorker()
+	listener := a.startListener()
+	a.signIn(anna)
+	a.followed(startWithin, channel, friend)
+	a.settled(startWithin)
+	worker.signal(syscall.SIGTERM)
+	require.Zero(t, worker.exit(drainTimeout+drainSlack))
+
+	const posts = 50
+	before := a.number(listener, "tgfleet_mtproto_envelopes_total")
+	for i := range posts {
+		a.telegram.Post(channel, fmt.Sprint("accepted and lost, ", i))
+		a.telegram.Post(friend, fmt.Sprint("accepted and lost, ", i))
+	}
+	eventually(t, startWithin, func(context.Context) error {
+		if now := a.number(listener, "tgfleet_mtproto_envelopes_total"); now < before+2*posts {
+			return fmt.Errorf("%v of %d updates are accepted", now-before, 2*posts)
+		}
+		return nil
+	})
+	a.flushRedis()
+	require.NoError(t, a.redis.Kill())
+	require.NoError(t, a.redis.Restart(t.Context()))
+	require.Zero(t, a.db.count("SELECT count(*) FROM spool"), "nothing else has them")
+
+	a.startWorker()
+	a.requireWhole(anna, channel)
+	a.requireWhole(anna, friend)
+	require.EqualValues(t, 1, a.number(listener, "tgfleet_mtproto_rewinds_total"))
+}
+
+// flushRedis removes all that Redis has.
+func (a *accounts) flushRedis() {
+	a.t.Helper()
+	conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(a.t.Context(), "tcp", a.redis.Addr())
+	require.NoError(a.t, err)
+	defer func() { require.NoError(a.t, conn.Close()) }()
+	_, err = conn.Write([]byte("FLUSHALL\r\n"))
+	require.NoError(a.t, err)
+	answer, err := bufio.NewReader(conn).ReadString('\n')
+	require.NoError(a.t, err)
+	require.Equal(a.t, "+OK\r\n", answer)
+}
+
+// number returns what a listener tells of a series that has a number.
+func (a *accounts) number(l *server, series string) (value float64) {
+	a.t.Helper()
+	eventually(a.t, startWithin, func(context.Context) error {
+		var err error
+		value, err = strconv.ParseFloat(a.metric(l, series), 64)
+		return err
+	})
+	return value
 }
 
 func (a *accounts) holes(status string) int {

@@ -92,8 +92,8 @@ func (h *holder) newClient(
 		arrived: make(chan arrival, arrivedMost), durable: make(chan tg.UpdatesClass, durableMost), gaps: newGaps(state),
 	}
 	s.differences = &differences{
-		sink: h.cfg.Sink, wrapper: wrapper, calls: s.calls, forbid: state.forbid, answered: state.answered, noted: state.note,
-		end: end, log: h.log, metrics: h.metrics, pace: pacing{asked: map[int64]repeats{}},
+		sink: h.cfg.Sink, wrapper: wrapper, calls: s.calls, answered: state.answered, noted: state.note, end: end,
+		log: h.log, metrics: h.metrics, pace: pacing{asked: map[int64]repeats{}},
 	}
 	return s, nil
 }

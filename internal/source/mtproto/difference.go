@@ -35,8 +35,8 @@ type differences struct {
 	sink    ingest.Sink
 	wrapper wrapper
 	calls   *calls
-	// forbid is called for a channel that Telegram refuses to the account, answered when the end of a channel's updates was told.
-	forbid, answered func(channelID int64)
+	// answered is called when the end of a channel's updates was told.
+	answered func(channelID int64)
 	// noted is called with what is no message, and the chats beside it.
 	noted func([]tg.UpdateClass, []tg.ChatClass)
 	// end ends the client: Telegram refused the account itself.
@@ -119,8 +119,7 @@ func (d *differences) UpdatesGetChannelDifference(
 	})
 	if isChannelRefused(err) {
 		d.metrics.differences.WithLabelValues(channelUpdates, differenceRefused).Inc()
-		d.forbid(channel.ChannelID)
-		// The manager stops following a channel on this error alone.
+		// The manager stops following a channel on this error alone, and says so.
 		return nil, tgerr.New(codeBadRequest, "CHANNEL_PRIVATE")
 	}
 	if err != nil {

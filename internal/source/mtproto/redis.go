@@ -57,11 +57,14 @@ func (h *holder) checkRedis(ctx context.Context, l account.Lease) (string, error
 		return now, err
 	}
 	if before != "" {
-		if _, err := h.cfg.States.Rewind(ctx, l, h.id, rewindBy); err != nil {
+		rewound, err := h.cfg.States.Rewind(ctx, l, h.id, rewindBy)
+		if err != nil {
 			return "", fmt.Errorf("go back to an earlier state: %w", err)
 		}
-		h.metrics.rewinds.Inc()
-		h.log.Warn("another redis has taken over, updates are asked for again", "of_the_last", rewindBy)
+		if rewound {
+			h.metrics.rewinds.Inc()
+			h.log.Warn("another redis has taken over, updates are asked for again", "of_the_last", rewindBy)
+		}
 	}
 	return now, h.cfg.States.SetQueueID(ctx, l, h.id, now)
 }

@@ -89,8 +89,12 @@ func loadState(ctx context.Context, h *holder, l account.Lease, accountID int64)
 	return s, nil
 }
 
-// keep stores what changes until ctx ends, and once more then.
+// keep stores what changes until ctx ends, and once more then. It begins with a checkpoint: what comes from now on may be lost with a Redis before
+// there is another one.
 func (s *state) keep(ctx context.Context, failed func(error)) {
+	if err := s.checkpoint(ctx); err != nil && ctx.Err() == nil {
+		failed(err)
+	}
 	stored, checkpoint := time.NewTicker(storeEvery), time.NewTicker(checkpointEvery)
 	defer stored.Stop()
 	defer checkpoint.Stop()
