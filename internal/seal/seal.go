@@ -135,6 +135,21 @@ func (r *Ring) Seal(purpose string, plain []byte) (string, error) {
 	return version + "." + r.sealing + "." + base64.RawURLEncoding.EncodeToString(sealed), nil
 }
 
+// Sealing returns the id of the key that seals.
+func (r *Ring) Sealing() string { return r.sealing }
+
+// Holds says whether the ring opens what the key of that id sealed.
+func (r *Ring) Holds(id string) bool { return r.keys[id] != nil }
+
+// KeyID returns the id of the key that sealed is sealed with, and false when it is no sealed text. It opens nothing.
+func KeyID(sealed string) (id string, ok bool) {
+	parts := strings.Split(sealed, ".")
+	if len(parts) != 3 || parts[0] != version || !keyIDs.MatchString(parts[1]) {
+		return "", false
+	}
+	return parts[1], true
+}
+
 // Open returns what Seal sealed for the same purpose. Every error is a fault.Permanent: with this ring the text never opens. The error
 // names the key that would be needed and holds nothing of the text.
 func (r *Ring) Open(purpose, sealed string) (Secret, error) {
@@ -146,16 +161,15 @@ func (r *Ring) Open(purpose, sealed string) (Secret, error) {
 }
 
 func (r *Ring) open(purpose, sealed string) ([]byte, error) {
-	parts := strings.Split(sealed, ".")
-	if len(parts) != 3 || parts[0] != version || !keyIDs.MatchString(parts[1]) {
+	id, ok := KeyID(sealed)
+	if !ok {
 		return nil, errors.New("no sealed text: want " + version + ".<key id>.<base64url>")
 	}
-	id := parts[1]
 	private, held := r.keys[id]
 	if !held {
 		return nil, fmt.Errorf("key %s is not in the ring", id)
 	}
-	ciphertext, err := base64.RawURLEncoding.Strict().DecodeString(parts[2])
+	ciphertext, err := base64.RawURLEncoding.Strict().DecodeString(sealed[strings.LastIndexByte(sealed, '.')+1:])
 	if err != nil {
 		return nil, errors.New("no base64url after the key id")
 	}

@@ -69,6 +69,24 @@ func TestFirstKeySealsAndAllKeysOpen(t *testing.T) {
 	require.Equal(t, fault.Permanent, fault.ClassOf(err))
 }
 
+func TestTheKeyOfASealedTextIsKnownWithoutAnyKey(t *testing.T) {
+	t.Parallel()
+	older, newer := newKey(t, "2025"), newKey(t, "2026")
+	ring := newRing(t, newer, older)
+	require.Equal(t, "2026", ring.Sealing())
+	require.True(t, ring.Holds("2025"))
+	require.False(t, ring.Holds("2024"))
+	sealed, err := ring.Seal("p", []byte(token))
+	require.NoError(t, err)
+	id, ok := seal.KeyID(sealed)
+	require.True(t, ok)
+	require.Equal(t, "2026", id)
+	for _, text := range []string{"", token, "v1.2026", "v2.2026.AA", "v1..AA", "v1.a b.AA", sealed + ".AA"} {
+		_, ok := seal.KeyID(text)
+		require.False(t, ok, text)
+	}
+}
+
 func TestSealedTextsOfVersion1OpenForEver(t *testing.T) {
 	t.Parallel()
 	raw, err := os.ReadFile("testdata/v1.json")
