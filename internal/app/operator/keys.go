@@ -9,8 +9,8 @@ import (
 	"github.com/tgfleet/tgfleet/internal/seal"
 )
 
-func keysCommand() *cobra.Command {
-	return group("keys", "Make the keys that secrets are sealed with", keysGenerate())
+func keysCommand(env Env) *cobra.Command {
+	return group("keys", "Make and change the keys that secrets are sealed with", keysGenerate(), keysRotate(env))
 }
 
 func keysGenerate() *cobra.Command {
@@ -18,8 +18,9 @@ func keysGenerate() *cobra.Command {
 	cmd := addJSON(&cobra.Command{
 		Use:   "generate",
 		Short: "Make a key for SECRET_KEYS",
-		Long: `Makes a new key and prints it; nothing is stored. Put it first in SECRET_KEYS of the workers and of this tool, before the
-keys that are there already: the first one seals, and all of them open what they sealed.`,
+		Long: `Makes a new key and prints it; nothing is stored. Put it into SECRET_KEYS of the workers, the listeners and this tool: the first key
+there seals, and all of them open what they sealed. Where there are keys already, put it behind them first, and before them once every process
+knows it; "tgfleet keys rotate" then seals again what is stored.`,
 		Example: `  tgfleet keys generate
   export SECRET_KEYS=$(tgfleet keys generate)`,
 		Args: cobra.NoArgs,

@@ -46,7 +46,7 @@ Look:     DATABASE_URL=sqlite:tgfleet-data/tgfleet.db tgfleet updates tail`,
 	root.SetOut(env.Out)
 	root.SetErr(env.Err)
 	root.AddCommand(
-		upCommand(env), migrateCommand(env), keysCommand(), botCommand(env), connectorCommand(env), backfillCommand(env), updatesCommand(env),
+		upCommand(env), migrateCommand(env), keysCommand(env), botCommand(env), connectorCommand(env), backfillCommand(env), updatesCommand(env),
 		messagesCommand(env), deadCommand(env),
 		replayCommand(env), eraseCommand(env), benchCommand(),
 	)
