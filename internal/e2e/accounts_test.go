@@ -310,7 +310,7 @@ func TestARedisThatLosesItsDataCostsNoUpdateOfAnAccount(t *testing.T) {
 	a.startWorker()
 	a.requireWhole(anna, channel)
 	a.requireWhole(anna, friend)
-	require.EqualValues(t, 1, a.number(listener, "tgfleet_mtproto_rewinds_total"))
+	require.Equal(t, "1", a.metric(listener, "tgfleet_mtproto_rewinds_total"))
 }
 
 // flushRedis removes all that Redis has.
