@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
@@ -177,10 +178,15 @@ func (b *Backfills) Advance(ctx context.Context, lease account.Lease, backfill a
 		if err != nil {
 			return err
 		}
+		old := instant{now.Add(-checkpointsKept)}
 		changed := tx.Model(&backfillRow{}).Where("id = ? AND ended_at IS NULL", backfill.ID).Updates(map[string]any{
 			"begin_id": int64(backfill.Begin), "floor_id": int64(backfill.Floor), "top_id": int64(backfill.Top), "cursor_id": int64(backfill.Cursor),
 			"total": backfill.Total, "messages": backfill.Messages, "pages": backfill.Pages, "status": account.BackfillRunning,
 			"started_at": gorm.Expr("coalesce(started_at, ?)", now),
+			// The right sides see the row as it was.
+			"mark_before_id": gorm.Expr("CASE WHEN "+markIsOld+" THEN mark_id ELSE mark_before_id END", old),
+			"mark_id":        gorm.Expr("CASE WHEN "+markIsOld+" THEN ? ELSE mark_id END", old, int64(backfill.Cursor)),
+			"mark_at":        gorm.Expr("CASE WHEN "+markIsOld+" THEN ? ELSE mark_at END", old, now),
 		})
 		if changed.Error == nil && changed.RowsAffected == 0 {
 			return errEnded
@@ -192,6 +198,37 @@ func (b *Backfills) Advance(ctx context.Context, lease account.Lease, backfill a
 	})
 	if err != nil {
 		return fmt.Errorf("advance backfill %d: %w", backfill.ID, err)
+	}
+	return nil
+}
+
+// markIsOld is the condition that a backfill's mark is from before a time, or not there yet.
+const markIsOld = "(mark_at IS NULL OR mark_at <= ?)"
+
+// Rewind lets the backfills of a connector go back to where they were ten minutes or more before, those that are done since by at most too, and
+// opens the holes again that they had filled.
+func (b *Backfills) Rewind(ctx context.Context, lease account.Lease, connectorID string, by time.Duration) error {
+	err := b.db.write(ctx, func(tx *gorm.DB) error {
+		if err := fence(tx, lease); err != nil {
+			return err
+		}
+		now, err := b.now(tx)
+		if err != nil {
+			return err
+		}
+		then := instant{now.Add(-by)}
+		holes := tx.Exec(`UPDATE holes SET status = ?, closed_at = NULL WHERE status = ? AND closed_at > ?
+			AND id IN (SELECT hole_id FROM backfills WHERE connector_id = ?)`, account.HoleOpen, account.HoleFilled, then, connectorID)
+		if holes.Error != nil {
+			return holes.Error
+		}
+		return tx.Exec(`UPDATE backfills SET cursor_id = mark_before_id, top_id = CASE WHEN mark_before_id = 0 THEN 0 ELSE top_id END,
+				mark_id = mark_before_id, mark_at = NULL, status = ?, ended_at = NULL
+			WHERE connector_id = ? AND pages > 0 AND (ended_at IS NULL OR status = ? AND ended_at > ?)`,
+			account.BackfillWaiting, connectorID, account.BackfillDone, then).Error
+	})
+	if err != nil {
+		return fmt.Errorf("rewind backfills of connector %s: %w", connectorID, err)
 	}
 	return nil
 }

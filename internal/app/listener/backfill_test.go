@@ -179,6 +179,21 @@ func TestTheNextListenerGoesOnWhereTheBackfillWasAndKeepsToTheFloodWait(t *testi
 	require.Zero(t, f.telegram.Early())
 }
 
+// The Redis that took over may lack the last pages.
+func TestAnotherRedisLetsABackfillGoBack(t *testing.T) {
+	t.Parallel()
+	f, _, c, _, channel := withHistory(t, datacentre.Config{}, 150)
+	b := f.backfill(account.Backfill{ConnectorID: c.ID, ChatID: chatOf(channel)})
+	require.Equal(t, account.BackfillDone, f.ended(b).Status)
+	require.Equal(t, once(1, 150), f.pages.times())
+	f.queue.set("redis-2")
+	f.eventually(func() bool {
+		times := f.pages.times()
+		return times[1] == 2 && times[150] == 2
+	}, "all of it is read again")
+	require.Equal(t, account.BackfillDone, f.ended(b).Status)
+}
+
 func TestHistoryThatTelegramRefusesIsGivenUpAndTheRestGoesOn(t *testing.T) {
 	t.Parallel()
 	f, _, c, anna, channel := withHistory(t, datacentre.Config{}, 50)

@@ -406,6 +406,13 @@ func (q *queue) ReplicationID(context.Context) (string, error) {
 	return q.id, nil
 }
 
+// set lets another Redis take over.
+func (q *queue) set(id string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.id = id
+}
+
 // tokenOf returns what a QR code shows: the last part of a tg://login URL, in base64.
 func tokenOf(t *testing.T, url seal.Secret) []byte {
 	t.Helper()

@@ -213,9 +213,7 @@ func TestAnotherRedisLetsTheAccountGoBack(t *testing.T) {
 	f.eventually(func() bool { return f.sink.has(key("new", channel, m.ID, "")) }, "the post comes through")
 	running.stop()
 	f.sink.set(func(s *sink) { clear(s.told) })
-	f.queue.mu.Lock()
-	f.queue.id = "redis-2"
-	f.queue.mu.Unlock()
+	f.queue.set("redis-2")
 	f.start()
 	f.eventually(func() bool { return f.sink.has(key("new", channel, m.ID, "")) }, "the post comes again")
 }

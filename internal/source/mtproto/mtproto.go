@@ -82,6 +82,8 @@ type Backfills interface {
 	Unplanned(ctx context.Context, accountID int64) ([]account.Hole, error)
 	// Plan stores the backfills that fill a hole; with none it closes the hole with status.
 	Plan(ctx context.Context, lease account.Lease, hole account.Hole, status account.HoleStatus, fills []account.Backfill) error
+	// Rewind lets the connector's backfills go back to where they were by ago at least.
+	Rewind(ctx context.Context, lease account.Lease, connectorID string, by time.Duration) error
 	// OpenHoles counts the open holes of all accounts.
 	OpenHoles(ctx context.Context) (int64, error)
 }

@@ -61,6 +61,9 @@ func (h *holder) checkRedis(ctx context.Context, l account.Lease) (string, error
 		if err != nil {
 			return "", fmt.Errorf("go back to an earlier state: %w", err)
 		}
+		if err := h.cfg.Backfills.Rewind(ctx, l, h.id, rewindBy); err != nil {
+			return "", fmt.Errorf("go back to earlier pages: %w", err)
+		}
 		if rewound {
 			h.metrics.rewinds.Inc()
 			h.log.Warn("another redis has taken over, updates are asked for again", "of_the_last", rewindBy)

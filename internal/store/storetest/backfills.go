@@ -26,6 +26,7 @@ func Backfills(t *testing.T, open Open) {
 		"a hole is given up when one of those that fill it is":      holeIsGivenUp,
 		"a hole that nothing can fill is closed at once":            holeIsClosed,
 		"flood waits are kept for the next holder":                  floodWaitsAreKept,
+		"backfills and holes go back with a rewind":                 backfillIsRewound,
 		"a removed connector's backfills and waits go with it":      backfillsAreRemoved,
 	}.check(t, open)
 }
@@ -236,6 +237,38 @@ func holeIsClosed(t *testing.T, db *store.DB) {
 	require.Equal(t, account.HoleGivenUp, statusOf(t, db, h), "what is closed stays as it is")
 }
 
+func backfillIsRewound(t *testing.T, db *store.DB) {
+	c, lease := held(t, db, "desk")
+	advance := func(b account.Backfill, cursor content.MessageID, status account.BackfillStatus) {
+		b.Top, b.Cursor, b.Pages, b.Status = 90, cursor, 1, status
+		require.NoError(t, db.Backfills().Advance(t.Context(), lease, b))
+	}
+	h := hole(t, db, 7, harbour, 100)
+	plan(t, db, lease, h, harbour)
+	fills, err := db.Backfills().Due(t.Context(), c.ID)
+	require.NoError(t, err)
+	advance(fills[0], 11, account.BackfillDone)
+	running, waiting := start(t, db, c.ID, 1), start(t, db, c.ID, 2)
+	advance(running, 50, account.BackfillRunning)
+	failed := start(t, db, c.ID, 3)
+	advance(failed, 50, account.BackfillFailed)
+	require.Equal(t, account.HoleFilled, statusOf(t, db, h))
+
+	requireClass(t, fault.NotFound, db.Backfills().Rewind(t.Context(), account.Lease{Name: lease.Name, Owner: "nobody"}, c.ID, time.Hour))
+	require.NoError(t, db.Backfills().Rewind(t.Context(), lease, c.ID, time.Hour))
+	require.Equal(t, []content.ChatID{harbour, 1, 2}, due(t, db, c.ID), "what Telegram refused stays refused")
+	require.Equal(t, account.HoleOpen, statusOf(t, db, h))
+	for _, b := range []account.Backfill{fills[0], running, waiting} {
+		now := backfill(t, db, b.ID)
+		require.Zero(t, now.Cursor)
+		require.Zero(t, now.Top)
+		require.Equal(t, account.BackfillWaiting, now.Status)
+	}
+	advance(fills[0], 11, account.BackfillDone)
+	require.NoError(t, db.Backfills().Rewind(t.Context(), lease, c.ID, 0))
+	require.Equal(t, account.BackfillDone, backfill(t, db, fills[0].ID).Status, "it was done before")
+}
+
 func floodWaitsAreKept(t *testing.T, db *store.DB) {
 	c, lease := held(t, db, "desk")
 	until := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
@@ -261,4 +294,27 @@ func backfillsAreRemoved(t *testing.T, db *store.DB) {
 	waits, err := db.FloodWaits().Load(t.Context(), c.ID)
 	require.NoError(t, err)
 	require.Empty(t, waits)
+}
+
+// BackfillMarks checks how far backfills go back.
+func BackfillMarks(t *testing.T, open OpenSQL) {
+	a := openArchive(t, open)
+	c, lease := held(t, a.db, "desk")
+	b := start(t, a.db, c.ID, harbour)
+	b.Top, b.Pages, b.Status = 1000, 1, account.BackfillRunning
+	for _, cursor := range []content.MessageID{900, 800} {
+		b.Cursor = cursor
+		require.NoError(t, a.db.Backfills().Advance(t.Context(), lease, b))
+	}
+	a.exec(t, "UPDATE backfills SET mark_at = '2026-01-01 00:00:00.000000+00:00'")
+	for _, cursor := range []content.MessageID{500, 400} {
+		b.Cursor = cursor
+		require.NoError(t, a.db.Backfills().Advance(t.Context(), lease, b))
+	}
+	require.NoError(t, a.db.Backfills().Rewind(t.Context(), lease, c.ID, time.Minute))
+	now := backfill(t, a.db, b.ID)
+	require.EqualValues(t, 900, now.Cursor, "the page of more than ten minutes ago is safe")
+	require.EqualValues(t, 1000, now.Top)
+	require.NoError(t, a.db.Backfills().Rewind(t.Context(), lease, c.ID, time.Minute))
+	require.EqualValues(t, 900, backfill(t, a.db, b.ID).Cursor, "it stays safe")
 }

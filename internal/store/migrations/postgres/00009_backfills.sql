@@ -4,7 +4,8 @@
 ALTER TABLE update_states ADD COLUMN followed_from bigint NOT NULL DEFAULT 0;
 
 -- History of chats that is read, newest first. What is read are the messages below begin_id (0: from the newest) down to floor_id, which is not
--- read itself; cursor_id is the oldest that is safe. hole_id is the hole that it fills; 0 when an operator asked for it.
+-- read itself; cursor_id is the oldest that is safe. hole_id is the hole that it fills; 0 when an operator asked for it. mark_id is the cursor of
+-- mark_at, and mark_before_id that of ten minutes or more before: where it goes back to when a Redis took over that lacks the last pages.
 CREATE TABLE backfills (
     id           bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     connector_id text        NOT NULL REFERENCES connectors (id) ON DELETE CASCADE,
@@ -17,6 +18,9 @@ CREATE TABLE backfills (
     top_id       bigint      NOT NULL DEFAULT 0,
     cursor_id    bigint      NOT NULL DEFAULT 0,
     total        bigint      NOT NULL DEFAULT 0,
+    mark_before_id bigint    NOT NULL DEFAULT 0,
+    mark_id      bigint      NOT NULL DEFAULT 0,
+    mark_at      timestamptz,
     messages     bigint      NOT NULL DEFAULT 0,
     pages        bigint      NOT NULL DEFAULT 0,
     status       text        NOT NULL DEFAULT 'waiting',
