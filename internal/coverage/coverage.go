@@ -132,7 +132,7 @@ func (s *Sight) ranges(newest content.MessageID) []Range {
 	}
 	// What was read was there: that a hole is around it takes nothing away.
 	for i := range s.Backfills {
-		if r, read := readBy(&s.Backfills[i], newest); read {
+		if r, read := readBy(&s.Backfills[i]); read {
 			known = paint(known, r)
 		}
 	}
@@ -172,16 +172,17 @@ func (s *Sight) rangesOf(hole *account.Hole, newest content.MessageID) (taken []
 }
 
 // readBy returns what a backfill has read, and false while that is nothing.
-func readBy(b *account.Backfill, newest content.MessageID) (Range, bool) {
+func readBy(b *account.Backfill) (Range, bool) {
 	r := Range{From: b.Cursor, To: b.Top, State: Covered}
 	if b.Begin > 0 {
 		r.To = b.Begin - 1
 	}
+	if b.Top == 0 && b.Begin == 0 {
+		// It found nothing, and nobody knows any more up to which message that is true.
+		return r, false
+	}
 	if b.Status == account.BackfillDone && b.Since.IsZero() {
 		r.From = b.Floor + 1
-		if b.Top == 0 && b.Begin == 0 {
-			r.To = newest
-		}
 		return r, true
 	}
 	return r, b.Cursor != 0

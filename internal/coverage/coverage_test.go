@@ -73,7 +73,8 @@ func TestCoverageIsWhatWasFollowedOrRead(t *testing.T) {
 			[]coverage.Range{unknown(1, 299, coverage.Unfollowed), covered(300, 900), unknown(901, newest, coverage.Unfollowed)},
 		},
 		"history that is empty": {
-			[]coverage.Sight{{Backfills: []account.Backfill{{Status: account.BackfillDone}}}}, []coverage.Range{covered(1, newest)},
+			[]coverage.Sight{{Backfills: []account.Backfill{{Status: account.BackfillDone}}}},
+			[]coverage.Range{unknown(1, newest, coverage.Unfollowed)},
 		},
 		"history that failed half-way": {
 			[]coverage.Sight{{Backfills: []account.Backfill{{Top: newest, Cursor: 300, Status: account.BackfillFailed}}}},

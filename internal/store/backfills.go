@@ -216,11 +216,22 @@ func (b *Backfills) Rewind(ctx context.Context, lease account.Lease, connectorID
 		if err != nil {
 			return err
 		}
-		then := instant{now.Add(-by)}
+		last, err := lastFollowed(tx, connectorID, now)
+		if err != nil {
+			return err
+		}
+		then := instant{last.Add(-by)}
 		holes := tx.Exec(`UPDATE holes SET status = ?, closed_at = NULL WHERE status = ? AND closed_at > ?
 			AND id IN (SELECT hole_id FROM backfills WHERE connector_id = ?)`, account.HoleOpen, account.HoleFilled, then, connectorID)
 		if holes.Error != nil {
 			return holes.Error
+		}
+		// Those that did not end well stay ended; what they had read is as doubtful.
+		ended := tx.Exec(`UPDATE backfills SET cursor_id = mark_before_id, top_id = CASE WHEN mark_before_id = 0 THEN 0 ELSE top_id END
+			WHERE connector_id = ? AND pages > 0 AND status IN ? AND ended_at > ?`,
+			connectorID, []account.BackfillStatus{account.BackfillFailed, account.BackfillCancelled}, then)
+		if ended.Error != nil {
+			return ended.Error
 		}
 		return tx.Exec(`UPDATE backfills SET cursor_id = mark_before_id, top_id = CASE WHEN mark_before_id = 0 THEN 0 ELSE top_id END,
 				mark_id = mark_before_id, mark_at = NULL, status = ?, ended_at = NULL
@@ -231,6 +242,16 @@ func (b *Backfills) Rewind(ctx context.Context, lease account.Lease, connectorID
 		return fmt.Errorf("rewind backfills of connector %s: %w", connectorID, err)
 	}
 	return nil
+}
+
+// lastFollowed returns when the connector's newest checkpoint was taken: nobody read anything much later. Without one it is now.
+func lastFollowed(tx *gorm.DB, connectorID string, now instant) (instant, error) {
+	var last instant
+	err := tx.Table("update_checkpoints").Select("max(taken_at)").Where("connector_id = ?", connectorID).Scan(&last).Error
+	if err != nil || last.IsZero() {
+		return now, err
+	}
+	return last, nil
 }
 
 // end ends a backfill as its status says, and closes the hole of which it was the last.
@@ -247,6 +268,11 @@ func (b *Backfills) end(tx *gorm.DB, backfill *account.Backfill) error {
 	}
 	if ended.Error != nil || row.HoleID == 0 {
 		return ended.Error
+	}
+	// Of two who end the last two of a hole at the same time, the second sees what the first did.
+	lock := tx.Clauses(clause.Locking{Strength: clause.LockingStrengthUpdate}).Select("id").Where("id = ?", row.HoleID).Find(&[]holeRow{})
+	if lock.Error != nil {
+		return lock.Error
 	}
 	var siblings []backfillRow
 	if err := tx.Where("hole_id = ?", row.HoleID).Find(&siblings).Error; err != nil {

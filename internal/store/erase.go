@@ -280,6 +280,9 @@ func (w *erasure) eraseState(ctx context.Context) error {
 		polls = []string{""}
 	}
 	return w.db.write(ctx, func(tx *gorm.DB) error {
+		if err := w.giveUpHoles(tx); err != nil {
+			return err
+		}
 		for _, s := range []struct {
 			table, rows string
 			args        []any
@@ -304,6 +307,13 @@ func (w *erasure) eraseState(ctx context.Context) error {
 		}
 		return w.exec(tx, "memberships", "UPDATE memberships SET actor_id = NULL WHERE actor_id = ?", user)
 	})
+}
+
+// giveUpHoles closes the holes of which nothing would be read any more once the backfills of the subject's chats are gone.
+func (w *erasure) giveUpHoles(tx *gorm.DB) error {
+	return tx.Exec(`UPDATE holes SET status = 'given_up', closed_at = `+w.db.dialect.clockTime()+` WHERE status = 'open'
+		AND EXISTS (SELECT 1 FROM backfills WHERE hole_id = holes.id AND chat_id IN ?)
+		AND NOT EXISTS (SELECT 1 FROM backfills WHERE hole_id = holes.id AND chat_id NOT IN ? AND ended_at IS NULL)`, w.chats, w.chats).Error
 }
 
 // mentions are the columns in which others may tell of the subject: who joined, a contact, a pinned message, an invite link.

@@ -189,17 +189,15 @@ func (u *UpdateStates) Rewind(ctx context.Context, lease account.Lease, connecto
 		if err := fence(tx, lease); err != nil {
 			return err
 		}
-		then, err := u.ago(tx, by)
-		if err != nil {
-			return err
-		}
 		var checkpoints []checkpointRow
 		if err := tx.Where("connector_id = ?", connectorID).Order("taken_at DESC").Find(&checkpoints).Error; err != nil || len(checkpoints) == 0 {
 			return err
 		}
+		// Counted from when the account was last followed: that may be long ago.
+		then := checkpoints[0].TakenAt.Add(-by)
 		to := &checkpoints[len(checkpoints)-1]
 		for i := range checkpoints {
-			if !checkpoints[i].TakenAt.After(then.Time) {
+			if !checkpoints[i].TakenAt.After(then) {
 				to = &checkpoints[i]
 				break
 			}

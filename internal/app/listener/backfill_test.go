@@ -248,6 +248,32 @@ func TestATakeoutIsOpenAsLongAsItIsNeeded(t *testing.T) {
 	require.Zero(t, f.telegram.Early())
 }
 
+// Nobody has written there since the account is followed: only the dialogs tell how the account names the person.
+func TestAQuietPrivateChatIsRead(t *testing.T) {
+	t.Parallel()
+	f := setup(t, datacentre.Config{})
+	f.start()
+	anna := f.user("1")
+	friend := f.telegram.AddPrivate(anna, "Friend")
+	f.telegram.Lay(friend, texts(20)...)
+	c := f.connect(anna)
+	f.followed()
+	done := f.ended(f.backfill(account.Backfill{ConnectorID: c.ID, ChatID: chatOf(friend)}))
+	require.Equal(t, account.BackfillDone, done.Status)
+	require.Equal(t, 20, done.Messages)
+	refused := f.ended(f.backfill(account.Backfill{ConnectorID: c.ID, ChatID: 4242}))
+	require.Equal(t, "the account has never been told of the chat", refused.Reason)
+}
+
+func TestATakeoutOutlivesAFloodWait(t *testing.T) {
+	t.Parallel()
+	f, _, c, _, channel := withHistory(t, datacentre.Config{HistoryLimit: datacentre.Rate{Calls: 1, Window: 8 * time.Second}}, 550)
+	done := f.ended(f.backfill(account.Backfill{ConnectorID: c.ID, ChatID: chatOf(channel), Takeout: true}))
+	require.Equal(t, account.BackfillDone, done.Status)
+	require.Positive(t, f.metric("tgfleet_mtproto_flood_waits_total"))
+	require.Equal(t, 1, f.telegram.Calls("account.initTakeoutSession"))
+}
+
 // archive brings into the archive what the sink has taken, as workers do.
 func (f *fixture) archive() {
 	f.t.Helper()

@@ -167,6 +167,14 @@ func TestCoverageShowsWhatIsMissing(t *testing.T) {
 	require.JSONEq(t, `[{"chat_id":42,"title":"Friend","connectors":["desk"],"newest_message_id":100,"covered":50,"missing":50,"unknown":0,"ranges":[
 		{"from":1,"to":50,"state":"missing","why":"before it was followed"},{"from":51,"to":100,"state":"covered"}]}]`, out)
 
+	d.holed(desk, account.Backfill{ConnectorID: "desk", ChatID: 43, Begin: 91, Floor: 80})
+	out, _, err = d.tool(t.Context(), "backfill", "coverage", "--chat", "42")
+	require.NoError(t, err)
+	require.Regexp(t, `51 to 100 +covered`, out, "what is missing is another chat's")
+	out, _, err = d.tool(t.Context(), "backfill", "coverage", "--json")
+	require.NoError(t, err)
+	require.Contains(t, out, `{"from":81,"to":90,"state":"missing","why":"left out, to be filled"}`)
+
 	require.NoError(t, d.db.Connectors().Disable(t.Context(), "desk"))
 	out, _, err = d.tool(t.Context(), "backfill", "coverage", "--chat", "42")
 	require.NoError(t, err)
@@ -193,4 +201,21 @@ func (d *desk) archived(chat content.ChatID, title string, number content.Messag
 	change.Chats = []content.Chat{{ID: chat, Version: version, Title: title}}
 	_, err := d.db.Archive().Apply(d.t.Context(), content.Batch{Changes: []content.ChangeSet{change}})
 	require.NoError(d.t, err)
+}
+
+// holed plans what fills a hole of all that the account 7 numbers together.
+func (d *desk) holed(lease account.Lease, fill account.Backfill) {
+	d.t.Helper()
+	raw := []byte("hole")
+	change := content.ChangeSet{Update: content.Update{
+		Envelope: ingest.Envelope{Source: ingest.Source{Transport: ingest.MTProto, Account: 7}, ReceivedAt: time.Unix(1_790_000_000, 0), Raw: raw},
+		Hash:     ingest.HashOf(raw), Kind: "difference_too_long",
+	}}
+	change.Holes = []content.Hole{{AccountID: 7, Reason: content.DifferenceTooLong, FromPts: 80, FoundAt: time.Unix(1_790_000_000, 0)}}
+	_, err := d.db.Archive().Apply(d.t.Context(), content.Batch{Changes: []content.ChangeSet{change}})
+	require.NoError(d.t, err)
+	holes, err := d.db.Backfills().Unplanned(d.t.Context(), 7)
+	require.NoError(d.t, err)
+	require.Len(d.t, holes, 1)
+	require.NoError(d.t, d.db.Backfills().Plan(d.t.Context(), lease, holes[0], account.HoleOpen, []account.Backfill{fill}))
 }

@@ -43,7 +43,7 @@ func (s *session) watchBackfill(ctx context.Context, env Env, id int64) error {
 			return s.backfillEnded(&b)
 		}
 		waiting, err := s.waitsFor(ctx, &b)
-		if err != nil {
+		if err != nil && ctx.Err() == nil {
 			return err
 		}
 		line.total = expected(&b)

@@ -211,11 +211,34 @@ func (f *facts) sight(c *account.Connector, chat content.ChatID) (sight coverage
 		}
 	}
 	for i := range f.holes {
-		if h := &f.holes[i]; h.AccountID == c.AccountID && h.ChatID == numbered {
-			sight.Holes = append(sight.Holes, *h)
+		h := &f.holes[i]
+		if h.AccountID != c.AccountID || h.ChatID != numbered {
+			continue
+		}
+		fills := f.fillsOf(h.ID)
+		// A hole of all that the account numbers takes nothing from a chat in which nothing is read for it.
+		ofOthers := chat != numbered && len(fills) > 0 && !slices.ContainsFunc(fills, func(b account.Backfill) bool { return b.ChatID == chat })
+		if ofOthers {
+			continue
+		}
+		sight.Holes = append(sight.Holes, *h)
+		if chat == 0 {
+			sight.Backfills = append(sight.Backfills, fills...)
 		}
 	}
 	return sight
+}
+
+// fillsOf returns what is read for a hole, as if nothing were read of it yet: what one chat has read says nothing of the others that the account
+// numbers with it.
+func (f *facts) fillsOf(hole int64) (fills []account.Backfill) {
+	for i := range f.backfills {
+		if b := f.backfills[i]; b.HoleID == hole {
+			b.Top, b.Cursor, b.Status = 0, 0, account.BackfillWaiting
+			fills = append(fills, b)
+		}
+	}
+	return fills
 }
 
 func printCoverage(w io.Writer, views []coverageView) {

@@ -1,8 +1,12 @@
 package mtproto
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/gotd/td/tg"
@@ -28,6 +32,8 @@ const (
 	// A page that was not answered is asked for again after backfillRetry, then after twice that, up to backfillRetryMost.
 	backfillRetry     = 2 * time.Second
 	backfillRetryMost = time.Minute
+	// unansweredFor is how long a backfill is left alone that Telegram did not answer.
+	unansweredFor = 30 * time.Second
 )
 
 var (
@@ -35,6 +41,8 @@ var (
 	errService = errors.New("telegram's own chat is not read")
 	// errUnknownPeer is why a chat is not read that the account can't name to Telegram.
 	errUnknownPeer = errors.New("the account has never been told of the chat")
+	// errUnanswered is why a page was not read that may be read later.
+	errUnanswered = errors.New("the page was not answered")
 )
 
 // backfill plans how holes are filled and reads history, until ctx ends. It has nothing in common with the way of live updates but the
@@ -52,14 +60,13 @@ func (s *client) backfill(ctx context.Context) error {
 		}
 		next := idleEvery
 		switch {
-		case err != nil:
-			next = again.Next()
 		case asked:
 			again.Reset()
 			next = pageEvery
+		case err != nil:
+			next = again.Next()
 		default:
 			again.Reset()
-			s.endTakeout(ctx)
 		}
 		if !pause.For(ctx, pause.Spread(next)) {
 			return ctx.Err()
@@ -73,23 +80,45 @@ func (s *client) backfillOnce(ctx context.Context) (asked bool, err error) {
 	if asked, err := s.placeOne(ctx); asked || err != nil {
 		return asked, err
 	}
-	if err := s.plan(ctx); err != nil {
+	// A hole that can't be planned now keeps nobody from reading.
+	unplanned := s.plan(ctx)
+	due, err := s.dueBackfills(ctx)
+	if err != nil {
 		return false, err
 	}
-	due, err := s.dueBackfills(ctx)
-	if err != nil || len(due) == 0 {
-		return false, err
+	if !slices.ContainsFunc(due, func(b account.Backfill) bool { return b.Takeout }) {
+		s.endTakeout(ctx)
+	}
+	if len(due) == 0 {
+		return false, unplanned
 	}
 	if waiting, err := s.pagesWaiting(ctx); err != nil || waiting >= pagesWaitingMost {
-		return false, err
+		return false, cmp.Or(err, unplanned)
 	}
+	read, err := s.readOne(ctx, due)
+	return read, cmp.Or(err, unplanned)
+}
+
+// readOne reads a page of the first of due that Telegram answers. One that it does not answer, or lets wait, holds up no other.
+func (s *client) readOne(ctx context.Context, due []account.Backfill) (read bool, err error) {
+	maps.DeleteFunc(s.later, func(_ int64, until time.Time) bool { return time.Now().After(until) })
 	for i := range due {
-		err := s.readPage(ctx, &due[i])
-		if !errors.Is(err, errThrottled) {
-			return err == nil, err
+		if _, later := s.later[due[i].ID]; later {
+			continue
+		}
+		next := s.readPage(ctx, &due[i])
+		switch {
+		case next == nil:
+			return true, err
+		case errors.Is(next, errThrottled):
+		case errors.Is(next, errUnanswered) && ctx.Err() == nil:
+			s.later[due[i].ID] = time.Now().Add(unansweredFor)
+			err = next
+		default:
+			return false, next
 		}
 	}
-	return false, nil
+	return false, err
 }
 
 func (s *client) dueBackfills(ctx context.Context) ([]account.Backfill, error) {
@@ -112,8 +141,11 @@ func (s *client) readPage(ctx context.Context, b *account.Backfill) error {
 		s.log.Warn("backfill failed", "backfill", b.ID, "reason", reason)
 		return s.advance(ctx, b)
 	}
-	if err != nil {
+	if errors.Is(err, errThrottled) {
 		return err
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", errUnanswered, err)
 	}
 	if err := s.bringPage(ctx, request, page); err != nil {
 		return err

@@ -38,10 +38,13 @@ type client struct {
 	redis string
 	// ready is how often the client has been connected.
 	ready atomic.Int64
-	// takeout is the session for export that is open; 0 while none is. askedFor is when the difference was asked for that closes a hole, by
-	// the hole's id. Both belong to the goroutine that reads history.
+	// What follows belongs to the goroutine that reads history. takeout is the session for export that is open; 0 while none is. askedFor is when
+	// the difference was asked for that closes a hole, by the hole's id, and later until when a backfill is left alone that Telegram did not
+	// answer. people are the access hashes beside the account's dialogs; nil until they are needed.
 	takeout  int64
 	askedFor map[int64]time.Time
+	later    map[int64]time.Time
+	people   map[int64]int64
 }
 
 // connect is the connector's client until ctx ends, and then returns nil, or until it can't go on, and then returns why. When it returns, no
@@ -79,7 +82,7 @@ func (h *holder) newClient(
 	if err != nil {
 		return nil, err
 	}
-	s := &client{holder: h, lease: l, connector: connector, end: end, state: state, askedFor: map[int64]time.Time{}}
+	s := &client{holder: h, lease: l, connector: connector, end: end, state: state, askedFor: map[int64]time.Time{}, later: map[int64]time.Time{}}
 	until, err := h.floodWaits(ctx)
 	if err != nil {
 		return nil, err

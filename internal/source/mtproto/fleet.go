@@ -114,11 +114,11 @@ func (f *fleet) share(ctx context.Context) (map[string]bool, error) {
 	if err != nil {
 		return nil, err
 	}
-	holes, err := l.cfg.Backfills.OpenHoles(ctx)
-	if err != nil {
-		return nil, err
+	if holes, err := l.cfg.Backfills.OpenHoles(ctx); err != nil {
+		l.cfg.Log.Debug("open holes not counted", "error", err)
+	} else {
+		l.metrics.holes.Set(float64(holes))
 	}
-	l.metrics.holes.Set(float64(holes))
 	listeners := make([]string, len(live))
 	for i := range live {
 		listeners[i] = strings.TrimPrefix(live[i].Name, presencePrefix)

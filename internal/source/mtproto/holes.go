@@ -2,6 +2,7 @@ package mtproto
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/gotd/td/tg"
@@ -22,6 +23,9 @@ func (s *client) plan(ctx context.Context) error {
 	}
 	for i := range holes {
 		fills, status, err := s.fillsOf(ctx, &holes[i])
+		if errors.Is(err, errThrottled) {
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -75,6 +79,7 @@ func (s *client) isTold(hole *account.Hole) account.HoleStatus {
 	asked, isAsked := s.askedFor[hole.ID]
 	switch {
 	case !channel.hasPlace() || !channel.Inaccessible.IsZero():
+		delete(s.askedFor, hole.ID)
 		// Nobody knows from where on it would have to be told.
 		return account.HoleGivenUp
 	case hole.ToPts != 0 && channel.Pts >= hole.ToPts, isAsked && channel.answered.After(asked):
@@ -102,11 +107,11 @@ func (s *client) fillsOfChannel(ctx context.Context, hole *account.Hole) ([]acco
 	if err != nil {
 		return nil, account.HoleOpen, err
 	}
-	for _, d := range answer.Dialogs {
-		if dialog, ok := d.(*tg.Dialog); ok {
-			fill.Floor = max(0, content.MessageID(dialog.TopMessage-(dialog.Pts-hole.FromPts)))
-		}
+	dialog := dialogOf(answer, id)
+	if dialog == nil {
+		return nil, account.HoleGivenUp, nil
 	}
+	fill.Floor = max(0, content.MessageID(dialog.TopMessage-(dialog.Pts-hole.FromPts)))
 	return []account.Backfill{fill}, account.HoleOpen, nil
 }
 
@@ -114,7 +119,7 @@ func (s *client) fillsOfChannel(ctx context.Context, hole *account.Hole) ([]acco
 // enough. Telegram's own chat is left out.
 func (s *client) fillsOfAccount(ctx context.Context, hole *account.Hole) ([]account.Backfill, error) {
 	newest, tops := 0, map[content.ChatID]int{}
-	err := s.eachDialog(ctx, func(d *tg.Dialog, _ *tg.MessagesDialogsSlice) {
+	err := s.eachDialog(ctx, s.differences.try, func(d *tg.Dialog, _ *tg.MessagesDialogsSlice) {
 		if _, ofChannel := d.Peer.(*tg.PeerChannel); ofChannel {
 			return
 		}
@@ -139,13 +144,23 @@ func (s *client) fillsOfAccount(ctx context.Context, hole *account.Hole) ([]acco
 	return fills, nil
 }
 
-// peerDialogs returns where a channel stands.
+// dialogOf returns where the channel stands by answer; nil when the account is no member of it.
+func dialogOf(answer *tg.MessagesPeerDialogs, channelID int64) *tg.Dialog {
+	for _, d := range answer.Dialogs {
+		if dialog, ok := d.(*tg.Dialog); ok && dialog.Pts != 0 && !hasLeft(answer.Chats, channelID) {
+			return dialog
+		}
+	}
+	return nil
+}
+
+// peerDialogs returns where a channel stands. It is errThrottled when Telegram lets that wait.
 func (s *client) peerDialogs(ctx context.Context, channelID int64) (answer *tg.MessagesPeerDialogs, err error) {
 	peer, err := s.peerOf(ctx, chatOfChannel(channelID))
 	if err != nil {
 		return nil, err
 	}
-	err = s.differences.call(ctx, methodGetPeerDialogs, func(ctx context.Context) error {
+	err = s.differences.try(ctx, methodGetPeerDialogs, func(ctx context.Context) error {
 		answer, err = s.differences.api.MessagesGetPeerDialogs(ctx, []tg.InputDialogPeerClass{&tg.InputDialogPeer{Peer: peer}})
 		return err
 	})

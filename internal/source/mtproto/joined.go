@@ -2,6 +2,7 @@ package mtproto
 
 import (
 	"context"
+	"errors"
 
 	"github.com/gotd/td/tg"
 
@@ -23,16 +24,17 @@ func (s *client) placeOne(ctx context.Context) (asked bool, err error) {
 		s.state.place(id, 0, 0)
 		return true, nil
 	}
+	if errors.Is(err, errThrottled) {
+		return false, nil
+	}
 	if err != nil {
 		return true, err
 	}
-	pts, newest := 0, 0
-	for _, d := range answer.Dialogs {
-		if dialog, ok := d.(*tg.Dialog); ok && !hasLeft(answer.Chats, id) {
-			pts, newest = dialog.Pts, dialog.TopMessage
-		}
+	if dialog := dialogOf(answer, id); dialog != nil {
+		s.state.place(id, dialog.Pts, dialog.TopMessage)
+	} else {
+		s.state.place(id, 0, 0)
 	}
-	s.state.place(id, pts, newest)
 	return true, nil
 }
 

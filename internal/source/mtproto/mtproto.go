@@ -102,7 +102,7 @@ type Pages interface {
 	Waiting(ctx context.Context) (int, error)
 }
 
-// AccessHashes knows what an account has been told of users.
+// AccessHashes knows what an account has been told of users and channels.
 type AccessHashes interface {
 	Find(ctx context.Context, accountID int64, peer content.ChatID) (int64, bool, error)
 }

@@ -52,10 +52,34 @@ func (s *client) peerOf(ctx context.Context, chat content.ChatID) (tg.InputPeerC
 		return &tg.InputPeerSelf{}, nil
 	}
 	hash, known, err := s.state.GetUserAccessHash(ctx, s.connector.AccountID, int64(chat))
+	if err == nil && !known {
+		hash, known, err = s.hashAmongDialogs(ctx, int64(chat))
+	}
 	if err != nil || !known {
 		return nil, cmp.Or(err, errUnknownPeer)
 	}
 	return &tg.InputPeerUser{UserID: int64(chat), AccessHash: hash}, nil
+}
+
+// hashAmongDialogs returns what Telegram tells of a person beside the account's dialogs: of one who has not written since the account is followed
+// nothing else does. The dialogs are asked for once in a client's life.
+func (s *client) hashAmongDialogs(ctx context.Context, userID int64) (hash int64, known bool, err error) {
+	if s.people == nil {
+		people := map[int64]int64{}
+		err := s.eachDialog(ctx, s.differences.try, func(_ *tg.Dialog, beside *tg.MessagesDialogsSlice) {
+			for _, u := range beside.Users {
+				if user, ok := u.(*tg.User); ok && !user.Min {
+					people[user.ID] = user.AccessHash
+				}
+			}
+		})
+		if err != nil {
+			return 0, false, err
+		}
+		s.people = people
+	}
+	hash, known = s.people[userID]
+	return hash, known, nil
 }
 
 // hashOfChannel returns what the account was told of a channel: with its updates, or else beside any others.

@@ -25,7 +25,7 @@ func (s *client) seed(ctx context.Context) error {
 	}
 	newest := 0
 	if s.connector.Kind == account.UserAccount {
-		err := s.eachDialog(ctx, func(d *tg.Dialog, beside *tg.MessagesDialogsSlice) {
+		err := s.eachDialog(ctx, s.calls.do, func(d *tg.Dialog, beside *tg.MessagesDialogsSlice) {
 			peer, ofChannel := d.Peer.(*tg.PeerChannel)
 			switch {
 			case !ofChannel:
@@ -45,12 +45,15 @@ func (s *client) seed(ctx context.Context) error {
 	return nil
 }
 
+// asking is a way to call a method of Telegram's: calls.do waits when it has to, differences.try does not.
+type asking func(ctx context.Context, method string, ask func(context.Context) error) error
+
 // eachDialog calls do with each of the account's dialogs, and with what Telegram tells beside it.
-func (s *client) eachDialog(ctx context.Context, do func(d *tg.Dialog, beside *tg.MessagesDialogsSlice)) error {
+func (s *client) eachDialog(ctx context.Context, by asking, do func(d *tg.Dialog, beside *tg.MessagesDialogsSlice)) error {
 	request := &tg.MessagesGetDialogsRequest{OffsetPeer: &tg.InputPeerEmpty{}, Limit: dialogsTogether}
 	for seen := 0; ; {
 		var page tg.MessagesDialogsClass
-		err := s.calls.do(ctx, methodGetDialogs, func(ctx context.Context) (err error) {
+		err := by(ctx, methodGetDialogs, func(ctx context.Context) (err error) {
 			page, err = s.telegram.API().MessagesGetDialogs(ctx, request)
 			return err
 		})
