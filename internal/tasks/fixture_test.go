@@ -173,19 +173,20 @@ func spooled(envelopes ...ingest.Envelope) ingest.Spooled {
 	}
 }
 
-// metric returns the value of a counter or gauge, or the sum of a histogram; label is the value of its last label, or empty.
-func (w *worker) metric(name, label string) float64 {
+// metric returns the sum of the series of a counter or gauge, or of what a histogram has seen, whose last label has the value label; of all
+// series when that is empty.
+func (w *worker) metric(name, label string) (sum float64) {
 	families, err := w.registry.Gather()
 	require.NoError(w.t, err)
 	for _, family := range families {
 		for _, m := range family.GetMetric() {
 			labels := m.GetLabel()
 			if family.GetName() == name && (label == "" || labels[len(labels)-1].GetValue() == label) {
-				return m.GetCounter().GetValue() + m.GetGauge().GetValue() + m.GetHistogram().GetSampleSum()
+				sum += m.GetCounter().GetValue() + m.GetGauge().GetValue() + m.GetHistogram().GetSampleSum()
 			}
 		}
 	}
-	return 0
+	return sum
 }
 
 // ids joins numbers for an SQL list.
