@@ -24,7 +24,8 @@ type Hole struct {
 	Reason HoleReason
 	// FromPts is the last known place before the hole, ToPts the first behind it; 0 where Telegram does not say.
 	FromPts, ToPts int
-	// BelowMessageID is the oldest message that is known behind the hole; 0 where none is. What is missing is older than it.
+	// BelowMessageID is the oldest message that came with the answer that left others out; 0 where none did. Between it and the newest others may
+	// be missing.
 	BelowMessageID MessageID
 	FoundAt        time.Time
 }

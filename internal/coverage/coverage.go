@@ -165,9 +165,6 @@ func (s *Sight) rangesOf(hole *account.Hole, newest content.MessageID) (taken []
 		lost.State, lost.Why = Unknown, HoleUnplanned
 	}
 	lost.From, lost.To = max(1, s.FollowedFrom), newest
-	if hole.BelowMessageID > 0 {
-		lost.To = hole.BelowMessageID - 1
-	}
 	return []Range{lost}
 }
 

@@ -82,7 +82,7 @@ func TestCoverageIsWhatWasFollowedOrRead(t *testing.T) {
 		},
 		"a hole that nobody has looked at": {
 			[]coverage.Sight{{FollowedFrom: 500, Holes: []account.Hole{hole(1, account.HoleOpen, 900)}}},
-			[]coverage.Range{missing(1, 499, coverage.Before), unknown(500, 899, coverage.HoleUnplanned), covered(900, newest)},
+			[]coverage.Range{missing(1, 499, coverage.Before), unknown(500, newest, coverage.HoleUnplanned)},
 		},
 		"a hole that is to be filled": {
 			[]coverage.Sight{{FollowedFrom: 1, Holes: []account.Hole{hole(1, account.HoleOpen, 800)}, Backfills: []account.Backfill{fill}}},

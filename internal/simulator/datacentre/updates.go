@@ -110,6 +110,10 @@ func (s *Server) channelDifference(a *Account, r *tg.UpdatesGetChannelDifference
 		for _, m := range there[:min(len(there), newestTogether)] {
 			newest = append(newest, chat.tl(m))
 		}
+		// Nobody promises that what is told beside the dialog is the newest and nothing else.
+		if len(there) > newestTogether {
+			newest = append(newest, chat.tl(there[len(there)-1]))
+		}
 		return &tg.UpdatesChannelDifferenceTooLong{
 			Final: true, Dialog: dialog(chat), Messages: newest, Users: users, Chats: chats,
 		}, nil

@@ -94,11 +94,8 @@ func (s *client) isTold(hole *account.Hole) account.HoleStatus {
 
 // fillsOfChannel returns what fills a hole in one channel: its difference left out all but the newest messages.
 func (s *client) fillsOfChannel(ctx context.Context, hole *account.Hole) ([]account.Backfill, account.HoleStatus, error) {
-	fill := account.Backfill{ConnectorID: s.id, ChatID: hole.ChatID, Begin: hole.BelowMessageID}
-	if hole.BelowMessageID != 0 {
-		fill.Floor = max(0, hole.BelowMessageID-1-content.MessageID(hole.ToPts-hole.FromPts))
-		return []account.Backfill{fill}, account.HoleOpen, nil
-	}
+	// It begins with the newest: beside those the difference may have told an older one, so that nothing is known of what lies between.
+	fill := account.Backfill{ConnectorID: s.id, ChatID: hole.ChatID}
 	id, _ := channelOf(hole.ChatID)
 	answer, err := s.peerDialogs(ctx, id)
 	if _, refused := refusalOf(err); refused {
