@@ -25,8 +25,6 @@ const (
 	// readyWithin bounds how long accounts may take to connect, and lookEvery is how often it is looked whether they have.
 	readyWithin = 10 * time.Minute
 	lookEvery   = 100 * time.Millisecond
-	// together is how many accounts sign in side by side: each makes a key, which takes a processor a while.
-	together = 10
 	// quietFor is how long everything is left alone before memory is measured: what connecting needed is gone by then.
 	quietFor = 3 * time.Second
 )
@@ -125,19 +123,19 @@ func (f *fixture) listen(ctx context.Context, centre answer) error {
 	return nil
 }
 
-// signIn signs an account in for each phone number, a few of them side by side.
+// signIn signs an account in for each phone number, all of them side by side.
 func (f *fixture) signIn(ctx context.Context, phones []string) error {
 	ctx, cancel := context.WithTimeout(ctx, readyWithin)
 	defer cancel()
-	begun, waiting := 0, map[string]bool{}
-	for begun < len(phones) || len(waiting) > 0 {
-		for ; begun < len(phones) && len(waiting) < together; begun++ {
-			id := fmt.Sprintf("bench-%d", begun)
-			if err := f.begin(ctx, id, phones[begun]); err != nil {
-				return err
-			}
-			waiting[id] = true
+	waiting := map[string]bool{}
+	for i, phone := range phones {
+		id := fmt.Sprintf("bench-%d", i)
+		if err := f.begin(ctx, id, phone); err != nil {
+			return err
 		}
+		waiting[id] = true
+	}
+	for {
 		for id := range waiting {
 			done, err := f.turn(ctx, id)
 			if err != nil {
@@ -147,11 +145,13 @@ func (f *fixture) signIn(ctx context.Context, phones []string) error {
 				delete(waiting, id)
 			}
 		}
+		if len(waiting) == 0 {
+			return nil
+		}
 		if !pause.For(ctx, lookEvery) {
-			return fmt.Errorf("sign %d accounts in, %d of which are not: %w", len(phones), len(phones)-begun+len(waiting), ctx.Err())
+			return fmt.Errorf("sign %d accounts in, %d of which are not: %w", len(phones), len(waiting), ctx.Err())
 		}
 	}
-	return nil
 }
 
 // begin adds a connector and begins its sign-in.

@@ -9,6 +9,7 @@ import (
 	"github.com/tgfleet/tgfleet/internal/account"
 	"github.com/tgfleet/tgfleet/internal/seal"
 	"github.com/tgfleet/tgfleet/internal/simulator/datacentre"
+	"github.com/tgfleet/tgfleet/internal/testkit"
 )
 
 func TestSignInByCode(t *testing.T) {
@@ -74,6 +75,20 @@ func TestSignInByQRCode(t *testing.T) {
 			require.Equal(t, anna.ID, f.waitStatus(c, account.Connected).AccountID)
 		})
 	}
+}
+
+// A new key takes three answers of Telegram's, beside what is to be computed for it.
+func TestSignInOverASlowNetwork(t *testing.T) {
+	t.Parallel()
+	f := setup(t, datacentre.Config{})
+	slow := testkit.NewProxy(t, f.addr)
+	slow.Delay(2 * time.Second)
+	f.addr = slow.Addr()
+	f.start()
+	anna := f.user("1")
+	c := f.add("anna", account.UserAccount)
+	f.begin(c, account.ByCode, func(s *account.SignIn) { s.SealedPhone = f.sealed(anna.Phone) })
+	f.wait(c, account.CodeWanted)
 }
 
 func TestSignInOfABot(t *testing.T) {

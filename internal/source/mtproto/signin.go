@@ -60,7 +60,15 @@ func (h *holder) login(ctx context.Context, l account.Lease, connector *account.
 		// Nobody has signed in yet, so this is expected.
 		OnSelfError: func(context.Context, error) error { return nil },
 	}, connector.Device, func(ctx context.Context) error { return h.keeper.Confirm(ctx, l) })
-	return s.telegram.Run(ctx, s.converse)
+	made, err := h.dial.makeKey(ctx)
+	if err != nil {
+		return err
+	}
+	defer made()
+	return s.telegram.Run(ctx, func(ctx context.Context) error {
+		made()
+		return s.converse(ctx)
+	})
 }
 
 // abandoned puts the status of a connector right whose sign-in ended without anybody to say so.
