@@ -9,8 +9,21 @@ import "github.com/tgfleet/tgfleet/internal/ingest"
 // ChatID is a chat's id in the style of the Bot API: users positive, basic groups negated, channels and supergroups -100...
 type ChatID int64
 
+// aboveChannels is where the ids of channels and supergroups begin, downwards. Source: https://core.telegram.org/api/bots/ids.
+const aboveChannels ChatID = -1_000_000_000_000
+
+// ChatOfChannel returns the id of the chat that MTProto calls the channel id, whether it is a channel or a supergroup.
+func ChatOfChannel(id int64) ChatID { return aboveChannels - ChatID(id) }
+
+// Channel returns what MTProto calls a channel or a supergroup; ok is false for another kind of chat.
+func (c ChatID) Channel() (id int64, ok bool) { return int64(aboveChannels - c), c < aboveChannels }
+
 // UserID is a user's or a bot's id.
 type UserID int64
+
+// TelegramItself is the user that Telegram itself writes as, login codes among other things, and so the chat with it, too. Source:
+// https://core.telegram.org/api/auth, where clients are told to look for codes in its messages.
+const TelegramItself = 777000
 
 // MessageID is a message's id within its chat (or, in private chats and basic groups, within the account that received it).
 type MessageID int64

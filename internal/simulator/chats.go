@@ -6,10 +6,6 @@ import (
 	"github.com/tgfleet/tgfleet/internal/content"
 )
 
-// lastGroupID is where basic groups end and supergroups and channels begin: those are -100 followed by their own id.
-// Source: https://core.telegram.org/api/bots/ids.
-const lastGroupID content.ChatID = -1_000_000_000_000
-
 // firstPersonID lies past 2^32, as the ids of real people do by now.
 const firstPersonID int64 = 7_100_000_000
 
@@ -33,7 +29,7 @@ func (s *Server) chatOf(id content.ChatID) *chat {
 		person.ID = firstPersonID + number
 		info = chatInfo{ID: id, Type: content.Group, Title: fmt.Sprintf("Group %d", number)}
 	}
-	if id <= lastGroupID {
+	if _, isChannel := id.Channel(); isChannel {
 		info.Type = content.Supergroup
 	}
 	return s.addChat(info, person)

@@ -8,7 +8,7 @@ import (
 // The accounts that Telegram puts into `from` where a chat speaks. Source: https://core.telegram.org/bots/api#message, sender_chat.
 var (
 	anonymousAdmin = user{ID: 1087968824, IsBot: true, FirstName: "Group", Username: "GroupAnonymousBot"}
-	telegramItself = user{ID: 777000, FirstName: "Telegram"}
+	telegramItself = user{ID: content.TelegramItself, FirstName: "Telegram"}
 )
 
 // post is one message as everybody sees it; what differs from bot to bot is put in by seenBy.

@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"github.com/tgfleet/tgfleet/internal/content"
 )
 
 // Telegram writes the id of a person or of a chat as a number: as the member of an object whose name ends with id, as an element of an array,
@@ -65,10 +67,9 @@ func (w *erasure) bytesNaming(column string, words []string) (condition string, 
 // tlOf returns an id as TL writes it, without what tells a channel's from a group's from a person's: eight bytes, the lowest first
 // (https://core.telegram.org/mtproto/serialize). JSON has no such bytes in it.
 func tlOf(id int64) []byte {
-	switch {
-	case id < zeroChannel:
-		id = zeroChannel - id
-	case id < 0:
+	if channel, ok := content.ChatID(id).Channel(); ok {
+		id = channel
+	} else if id < 0 {
 		id = -id
 	}
 	return binary.LittleEndian.AppendUint64(nil, uint64(id)) //nolint:gosec // it is above zero

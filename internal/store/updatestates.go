@@ -97,14 +97,11 @@ func (u *UpdateStates) Followings(ctx context.Context) ([]account.Following, err
 			ConnectorID: row.ConnectorID, From: content.MessageID(row.FollowedFrom), Inaccessible: row.InaccessibleAt.Time,
 		}
 		if row.ChannelID != 0 {
-			followings[i].ChatID = content.ChatID(zeroChannel - row.ChannelID)
+			followings[i].ChatID = content.ChatOfChannel(row.ChannelID)
 		}
 	}
 	return followings, nil
 }
-
-// zeroChannel is where the ids of channels begin in the style of the Bot API, downwards (https://core.telegram.org/api/bots/ids).
-const zeroChannel = -1_000_000_000_000
 
 // Save writes how far updates were taken, in one transaction; a nil state leaves the common one as it is.
 func (u *UpdateStates) Save(

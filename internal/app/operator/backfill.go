@@ -15,9 +15,6 @@ import (
 	"github.com/tgfleet/tgfleet/internal/fault"
 )
 
-// serviceChat is Telegram's own chat with an account, which holds login codes.
-const serviceChat = 777000
-
 func backfillCommand(env Env) *cobra.Command {
 	return group("backfill", "Read the history of chats, and see what is missing",
 		backfillStart(env), backfillList(env), backfillWatch(env), backfillCancel(env), backfillCoverage(env))
@@ -111,7 +108,7 @@ func mayRead(c *account.Connector, chat int64) error {
 	switch {
 	case chat == 0:
 		return errors.New("--chat is missing: want the id of a chat, as -1001234567890")
-	case chat == serviceChat:
+	case chat == content.TelegramItself:
 		return errors.New("--chat 777000 is Telegram's own chat: it holds login codes and is not read")
 	case c.Kind == account.BotAccount:
 		return fmt.Errorf("%s is a bot: Telegram gives bots no history; take an account of a person", c.Label)

@@ -161,12 +161,9 @@ type sightedChat struct {
 	connectors []*account.Connector
 }
 
-// lastBasicGroup is where the ids of basic groups end and those of channels and supergroups begin, downwards
-// (https://core.telegram.org/api/bots/ids).
-const lastBasicGroup content.ChatID = -1_000_000_000_000
-
 // chats returns the chats that accounts follow, or the one that is asked for: a private chat or a basic group once for each account.
 func (f *facts) chats(asked content.ChatID) (chats []sightedChat) {
+	_, isChannel := asked.Channel()
 	byChannel := map[content.ChatID][]*account.Connector{}
 	for _, following := range f.followings {
 		c := f.connectors[following.ConnectorID]
@@ -174,11 +171,11 @@ func (f *facts) chats(asked content.ChatID) (chats []sightedChat) {
 		case c == nil || asked != 0 && following.ChatID != 0 && following.ChatID != asked:
 		case following.ChatID != 0:
 			byChannel[following.ChatID] = append(byChannel[following.ChatID], c)
-		case asked == 0 || asked > lastBasicGroup:
+		case !isChannel:
 			chats = append(chats, sightedChat{id: asked, scope: content.Scope(c.AccountID), connectors: []*account.Connector{c}})
 		}
 	}
-	if asked <= lastBasicGroup && len(byChannel) == 0 {
+	if isChannel && len(byChannel) == 0 {
 		byChannel[asked] = nil
 	}
 	for _, id := range slices.SortedFunc(maps.Keys(byChannel), func(a, b content.ChatID) int { return cmp.Compare(b, a) }) {
@@ -190,7 +187,7 @@ func (f *facts) chats(asked content.ChatID) (chats []sightedChat) {
 // sight returns what one account knows of a chat.
 func (f *facts) sight(c *account.Connector, chat content.ChatID) (sight coverage.Sight) {
 	numbered := chat
-	if chat > lastBasicGroup {
+	if _, isChannel := chat.Channel(); !isChannel {
 		numbered = 0
 	}
 	for _, following := range f.followings {

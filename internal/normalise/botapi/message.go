@@ -234,16 +234,16 @@ func hashedScope(name string) content.Scope {
 	return -1 - content.Scope(hash)
 }
 
-// typeOf returns a chat type with the numbering of the chat that id names: users are positive, channels and
-// supergroups lie below -1000000000000, basic groups between (https://core.telegram.org/api/bots/ids).
+// typeOf returns a chat type with the numbering of the chat that id names.
 func typeOf(id int64) content.ChatType {
+	_, isChannel := content.ChatID(id).Channel()
 	switch {
+	case isChannel:
+		return content.Supergroup
 	case id > 0:
 		return content.Private
-	case id > -1_000_000_000_000:
-		return content.Group
 	default:
-		return content.Supergroup
+		return content.Group
 	}
 }
 

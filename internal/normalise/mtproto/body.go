@@ -125,7 +125,7 @@ func other(media tg.MessageMediaClass) (content.MessageKind, any) {
 		return "giveaway", giveaway(media)
 	case *tg.MessageMediaGiveawayResults:
 		return "giveaway_winners", object{
-			"chat": object{"id": channelID(media.ChannelID)}, "giveaway_message_id": media.LaunchMsgID,
+			"chat": object{"id": content.ChatOfChannel(media.ChannelID)}, "giveaway_message_id": media.LaunchMsgID,
 			"winners_selection_date": media.UntilDate, "winner_count": media.WinnersCount,
 		}
 	case *tg.MessageMediaToDo:
@@ -158,7 +158,7 @@ func venue(v *tg.MessageMediaVenue) object {
 func giveaway(g *tg.MessageMediaGiveaway) object {
 	chats := make([]object, len(g.Channels))
 	for i, id := range g.Channels {
-		chats[i] = object{"id": channelID(id)}
+		chats[i] = object{"id": content.ChatOfChannel(id)}
 	}
 	o := object{"chats": chats, "winners_selection_date": g.UntilDate, "winner_count": g.Quantity}
 	with(with(o, "only_new_members", g.OnlyNewSubscribers), "has_public_winners", g.WinnersAreVisible)

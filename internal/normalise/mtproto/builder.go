@@ -91,7 +91,7 @@ func aboutOf(u tg.UpdateClass) content.ChatID {
 	case interface{ GetMessage() tg.MessageClass }:
 		return chatOf(peerOf(u.GetMessage()))
 	case interface{ GetChannelID() int64 }:
-		return channelID(u.GetChannelID())
+		return content.ChatOfChannel(u.GetChannelID())
 	case interface{ GetChatID() int64 }:
 		return content.ChatID(-u.GetChatID())
 	case interface{ GetPeer() tg.PeerClass }:
@@ -171,7 +171,7 @@ func (b *builder) chat(chat tg.ChatClass) {
 		out.ID, out.Type, out.Title = content.ChatID(-c.ID), content.Group, clean(c.Title)
 		whole = isID(c.ID)
 	case *tg.Channel:
-		out.ID, out.Type, out.Title = channelID(c.ID), channelType(c), clean(c.Title)
+		out.ID, out.Type, out.Title = content.ChatOfChannel(c.ID), channelType(c), clean(c.Title)
 		out.Username, out.IsForum = username(c.Username, c.Usernames), c.Forum
 		whole = isID(c.ID)
 		if c.Min {
@@ -180,8 +180,8 @@ func (b *builder) chat(chat tg.ChatClass) {
 		}
 		hash = c.AccessHash
 	case *tg.ChannelForbidden:
-		b.know(channelID(c.ID), chat)
-		b.accessHash(channelID(c.ID), c.AccessHash)
+		b.know(content.ChatOfChannel(c.ID), chat)
+		b.accessHash(content.ChatOfChannel(c.ID), c.AccessHash)
 		return
 	default:
 		return

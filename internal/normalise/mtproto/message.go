@@ -117,7 +117,7 @@ func (b *builder) sender(out *content.Message, from, peer tg.PeerClass, post, ou
 	case out.SenderChatID == out.Key.ChatID:
 		out.FromID = groupAnonymousBot
 	case out.Forward.IsAutomatic:
-		out.FromID = serviceNotifications
+		out.FromID = content.TelegramItself
 	default:
 		out.FromID = channelBot
 	}

@@ -6,13 +6,8 @@ import (
 	"github.com/tgfleet/tgfleet/internal/content"
 )
 
-// zeroChannelID is where the ids of channels and supergroups begin, downwards (https://core.telegram.org/api/bots/ids).
-const zeroChannelID = -1_000_000_000_000
-
 // largestID is beyond all ids that Telegram gives, which fit into 52 bits.
 const largestID = 1 << 52
-
-func channelID(id int64) content.ChatID { return content.ChatID(zeroChannelID - id) }
 
 // chatOf returns the id of the chat that p names; 0 for nil.
 func chatOf(p tg.PeerClass) content.ChatID {
@@ -22,7 +17,7 @@ func chatOf(p tg.PeerClass) content.ChatID {
 	case *tg.PeerChat:
 		return content.ChatID(-p.ChatID)
 	case *tg.PeerChannel:
-		return channelID(p.ChannelID)
+		return content.ChatOfChannel(p.ChannelID)
 	default:
 		return 0
 	}
@@ -59,9 +54,9 @@ func peerOf(m tg.MessageClass) tg.PeerClass {
 func ofInputChannel(c tg.InputChannelClass) content.ChatID {
 	switch c := c.(type) {
 	case *tg.InputChannel:
-		return channelID(c.ChannelID)
+		return content.ChatOfChannel(c.ChannelID)
 	case *tg.InputChannelFromMessage:
-		return channelID(c.ChannelID)
+		return content.ChatOfChannel(c.ChannelID)
 	default:
 		return 0
 	}
@@ -79,9 +74,9 @@ func ofInputPeer(p tg.InputPeerClass, account int64) content.ChatID {
 	case *tg.InputPeerChat:
 		return content.ChatID(-p.ChatID)
 	case *tg.InputPeerChannel:
-		return channelID(p.ChannelID)
+		return content.ChatOfChannel(p.ChannelID)
 	case *tg.InputPeerChannelFromMessage:
-		return channelID(p.ChannelID)
+		return content.ChatOfChannel(p.ChannelID)
 	default:
 		return 0
 	}

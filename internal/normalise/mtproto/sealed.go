@@ -6,9 +6,6 @@ import (
 	"github.com/tgfleet/tgfleet/internal/normalise"
 )
 
-// serviceNotifications is the user that Telegram itself writes as (https://core.telegram.org/api/auth): login codes come from it.
-const serviceNotifications = 777000
-
 // Sealed reads ingest.SealedTL. It has no state: any number of goroutines may use one.
 type Sealed struct{}
 
@@ -22,7 +19,7 @@ func (s *Sealed) Normalise(env ingest.Envelope) (content.ChangeSet, error) {
 		Envelope:          env,
 		Hash:              ingest.HashOf(env.Raw),
 		Kind:              "sealed",
-		ChatID:            serviceNotifications,
+		ChatID:            content.TelegramItself,
 		NormaliserVersion: normalise.Version,
 	}}, nil
 }

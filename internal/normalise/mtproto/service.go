@@ -59,7 +59,7 @@ func (b *builder) action(m *tg.MessageService, out *content.Message) (content.Me
 	case *tg.MessageActionChannelCreate:
 		return b.channelCreated(m), true
 	case *tg.MessageActionChatMigrateTo:
-		to := channelID(a.ChannelID)
+		to := content.ChatOfChannel(a.ChannelID)
 		b.migration(out.Key.ChatID, to, m.Date)
 		return "migrate_to_chat_id", to
 	case *tg.MessageActionChannelMigrateFrom:

@@ -28,7 +28,7 @@ func (b *builder) apply(u tg.UpdateClass) {
 	case *tg.UpdateChannelTooLong:
 		pts, _ := u.GetPts()
 		b.changes.Holes = append(b.changes.Holes, content.Hole{
-			AccountID: b.account(), ChatID: channelID(u.ChannelID), Reason: content.ChannelTooLong, ToPts: pts, FoundAt: b.at(),
+			AccountID: b.account(), ChatID: content.ChatOfChannel(u.ChannelID), Reason: content.ChannelTooLong, ToPts: pts, FoundAt: b.at(),
 		})
 	case *tg.UpdateMessagePoll:
 		if poll, told := u.GetPoll(); told {
@@ -197,7 +197,7 @@ func (b *builder) member(u tg.UpdateClass) {
 	switch u := u.(type) {
 	case *tg.UpdateChannelParticipant:
 		b.membership(content.Membership{
-			ChatID: channelID(u.ChannelID), UserID: content.UserID(u.UserID), ActorID: content.UserID(u.ActorID), Date: timeOf(u.Date),
+			ChatID: content.ChatOfChannel(u.ChannelID), UserID: content.UserID(u.UserID), ActorID: content.UserID(u.ActorID), Date: timeOf(u.Date),
 		}, ofChannelParticipant(u.PrevParticipant), ofChannelParticipant(u.NewParticipant), u.Qts)
 	case *tg.UpdateChatParticipant:
 		b.membership(content.Membership{

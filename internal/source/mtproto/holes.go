@@ -74,7 +74,7 @@ func (s *client) fillsOf(ctx context.Context, hole *account.Hole) ([]account.Bac
 // isTold tells whether what Telegram did not push of a channel has come by difference, for which it asks. A difference that leaves messages out is
 // a hole of its own.
 func (s *client) isTold(hole *account.Hole) account.HoleStatus {
-	id, _ := channelOf(hole.ChatID)
+	id, _ := hole.ChatID.Channel()
 	channel := s.state.channel(id)
 	asked, isAsked := s.askedFor[hole.ID]
 	switch {
@@ -96,7 +96,7 @@ func (s *client) isTold(hole *account.Hole) account.HoleStatus {
 func (s *client) fillsOfChannel(ctx context.Context, hole *account.Hole) ([]account.Backfill, account.HoleStatus, error) {
 	// It begins with the newest: beside those the difference may have told an older one, so that nothing is known of what lies between.
 	fill := account.Backfill{ConnectorID: s.id, ChatID: hole.ChatID}
-	id, _ := channelOf(hole.ChatID)
+	id, _ := hole.ChatID.Channel()
 	answer, err := s.peerDialogs(ctx, id)
 	if _, refused := refusalOf(err); refused {
 		return nil, account.HoleGivenUp, nil
@@ -134,7 +134,7 @@ func (s *client) fillsOfAccount(ctx context.Context, hole *account.Hole) ([]acco
 	floor := max(0, newest-(state.Pts-hole.FromPts))
 	var fills []account.Backfill
 	for chat, top := range tops {
-		if top > floor && chat != serviceUser {
+		if top > floor && chat != content.TelegramItself {
 			fills = append(fills, account.Backfill{ConnectorID: s.id, ChatID: chat, Floor: content.MessageID(floor)})
 		}
 	}
@@ -153,7 +153,7 @@ func dialogOf(answer *tg.MessagesPeerDialogs, channelID int64) *tg.Dialog {
 
 // peerDialogs returns where a channel stands. It is errThrottled when Telegram lets that wait.
 func (s *client) peerDialogs(ctx context.Context, channelID int64) (answer *tg.MessagesPeerDialogs, err error) {
-	peer, err := s.peerOf(ctx, chatOfChannel(channelID))
+	peer, err := s.peerOf(ctx, content.ChatOfChannel(channelID))
 	if err != nil {
 		return nil, err
 	}

@@ -9,22 +9,11 @@ import (
 	"github.com/tgfleet/tgfleet/internal/content"
 )
 
-// zeroChannel is where the ids of channels and supergroups begin in the style of the Bot API, downwards
-// (https://core.telegram.org/api/bots/ids).
-const zeroChannel content.ChatID = -1_000_000_000_000
-
-func chatOfChannel(id int64) content.ChatID { return zeroChannel - content.ChatID(id) }
-
-// channelOf returns the id of a channel or supergroup, and false when chat is another kind of chat.
-func channelOf(chat content.ChatID) (int64, bool) {
-	return int64(zeroChannel - chat), chat < zeroChannel
-}
-
 // chatOf returns the chat that peer names.
 func chatOf(peer tg.PeerClass) content.ChatID {
 	switch peer := peer.(type) {
 	case *tg.PeerChannel:
-		return chatOfChannel(peer.ChannelID)
+		return content.ChatOfChannel(peer.ChannelID)
 	case *tg.PeerChat:
 		return content.ChatID(-peer.ChatID)
 	case *tg.PeerUser:
@@ -36,9 +25,9 @@ func chatOf(peer tg.PeerClass) content.ChatID {
 
 // peerOf returns chat as the account names it to Telegram. It is errUnknownPeer when nobody has told the account how to.
 func (s *client) peerOf(ctx context.Context, chat content.ChatID) (tg.InputPeerClass, error) {
-	channel, isChannel := channelOf(chat)
+	channel, isChannel := chat.Channel()
 	switch {
-	case chat == serviceUser:
+	case chat == content.TelegramItself:
 		return nil, errService
 	case isChannel:
 		hash, known, err := s.hashOfChannel(ctx, channel)
@@ -89,7 +78,7 @@ func (s *client) hashOfChannel(ctx context.Context, channelID int64) (hash int64
 	}
 	ctx, cancel := context.WithTimeout(ctx, storeWithin)
 	defer cancel()
-	return s.cfg.Hashes.Find(ctx, s.connector.AccountID, chatOfChannel(channelID))
+	return s.cfg.Hashes.Find(ctx, s.connector.AccountID, content.ChatOfChannel(channelID))
 }
 
 // withoutHash returns peer without what only the account may know.

@@ -4,11 +4,9 @@ import (
 	"slices"
 
 	"github.com/gotd/td/tg"
-)
 
-// serviceUser is the account from which Telegram itself writes, login codes among other things. Source:
-// https://core.telegram.org/api/auth#we-are-authorized, where clients are told to look for codes in its messages.
-const serviceUser = 777000
+	"github.com/tgfleet/tgfleet/internal/content"
+)
 
 // fromService tells whether a message is of the chat with Telegram itself.
 func fromService(m tg.MessageClass) bool {
@@ -24,7 +22,7 @@ func fromService(m tg.MessageClass) bool {
 
 func isService(peer tg.PeerClass) bool {
 	user, ok := peer.(*tg.PeerUser)
-	return ok && user.UserID == serviceUser
+	return ok && user.UserID == content.TelegramItself
 }
 
 // isServiceUpdate tells whether an update shows what Telegram itself writes to the account.
@@ -56,7 +54,7 @@ func withoutService(u tg.UpdatesClass) (rest tg.UpdatesClass, taken bool) {
 			return nil, true
 		}
 	case *tg.UpdateShortMessage:
-		if u.UserID == serviceUser {
+		if u.UserID == content.TelegramItself {
 			return nil, true
 		}
 	}

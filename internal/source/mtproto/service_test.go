@@ -8,6 +8,7 @@ import (
 	"github.com/gotd/td/tg"
 	"github.com/stretchr/testify/require"
 
+	"github.com/tgfleet/tgfleet/internal/content"
 	"github.com/tgfleet/tgfleet/internal/ingest"
 	"github.com/tgfleet/tgfleet/internal/seal"
 )
@@ -20,7 +21,7 @@ func TestHistoryKeepsWhatTelegramItselfWroteSealed(t *testing.T) {
 	ring, err := seal.ParseRing(key.Private())
 	require.NoError(t, err)
 	w := wrapper{source: ingest.Source{Transport: ingest.MTProto, Account: 7}, sealer: ring}
-	secret := &tg.Message{ID: 2, PeerID: &tg.PeerChat{ChatID: 5}, FromID: &tg.PeerUser{UserID: serviceUser}, Message: "Login code: 12345"}
+	secret := &tg.Message{ID: 2, PeerID: &tg.PeerChat{ChatID: 5}, FromID: &tg.PeerUser{UserID: content.TelegramItself}, Message: "Login code: 12345"}
 	secret.SetFlags()
 	messages := []tg.MessageClass{&tg.Message{ID: 3, PeerID: &tg.PeerChat{ChatID: 5}, Message: "hello"}, secret}
 	for name, page := range map[string]tg.MessagesMessagesClass{
