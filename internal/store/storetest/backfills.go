@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/tgfleet/tgfleet/internal/account"
 	"github.com/tgfleet/tgfleet/internal/content"
@@ -24,6 +25,7 @@ func Backfills(t *testing.T, open Open) {
 		"a hole is planned once":                                    holeIsPlannedOnce,
 		"a hole is filled when all that fill it are done":           holeIsFilled,
 		"a hole is given up when one of those that fill it is":      holeIsGivenUp,
+		"a hole is closed by those who end its last ones at once":   holeIsClosedTogether,
 		"a hole that nothing can fill is closed at once":            holeIsClosed,
 		"flood waits are kept for the next holder":                  floodWaitsAreKept,
 		"backfills and holes go back with a rewind":                 backfillIsRewound,
@@ -226,6 +228,23 @@ func holeIsGivenUp(t *testing.T, db *store.DB) {
 	require.Equal(t, account.HoleOpen, statusOf(t, db, h))
 	require.NoError(t, db.Backfills().Cancel(t.Context(), backfills[1].ID))
 	require.Equal(t, account.HoleGivenUp, statusOf(t, db, h))
+}
+
+func holeIsClosedTogether(t *testing.T, db *store.DB) {
+	c, lease := held(t, db, "desk")
+	for i := range 60 {
+		h := hole(t, db, 7, harbour, 100+i)
+		plan(t, db, lease, h, 1, 2, 3, 4)
+		backfills, err := db.Backfills().Due(t.Context(), c.ID)
+		require.NoError(t, err)
+		require.Len(t, backfills, 4)
+		var group errgroup.Group
+		for _, b := range backfills {
+			group.Go(func() error { return db.Backfills().Cancel(t.Context(), b.ID) })
+		}
+		require.NoError(t, group.Wait())
+		require.Equal(t, account.HoleGivenUp, statusOf(t, db, h))
+	}
 }
 
 func holeIsClosed(t *testing.T, db *store.DB) {
