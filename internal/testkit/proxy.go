@@ -1,5 +1,5 @@
 // Package testkit has what tests of the whole fleet are made of: a network that can be cut, a schedule of faults that a seed decides,
-// and the report on what they did. It knows neither the fleet nor how a fault is brought about; tests only may import it.
+// the report on what they did, and the wait for what must happen. It knows neither the fleet nor how a fault is brought about; tests only may import it.
 package testkit
 
 import (

@@ -34,11 +34,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-const (
-	// within is how long a test waits for what must happen, on a machine with much else to do.
-	within = 2 * time.Minute
-	often  = 20 * time.Millisecond
-)
+// within is how long a test waits for what must happen, on a machine with much else to do.
+const within = 2 * time.Minute
 
 // fixture is a Telegram, a database and a sink, for as many listeners as a test starts.
 type fixture struct {
@@ -212,16 +209,8 @@ func (f *fixture) metric(name string) (sum float64) {
 
 func (f *fixture) eventually(happened func() bool, what string) {
 	f.t.Helper()
-	deadline := time.NewTimer(within)
-	defer deadline.Stop()
-	tick := time.NewTicker(often)
-	defer tick.Stop()
-	for !happened() {
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			f.t.Fatalf("in vain: %s\n%s", what, f.log.String())
-		}
+	if !testkit.Until(within, happened) {
+		f.t.Fatalf("in vain: %s\n%s", what, f.log.String())
 	}
 }
 

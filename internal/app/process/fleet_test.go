@@ -303,22 +303,5 @@ func (f *fleet) lock(table string) (unlock func()) {
 // eventually waits until happened.
 func (f *fleet) eventually(happened func() bool, what string) {
 	f.t.Helper()
-	require.True(f.t, f.until(happened), "never: %s", what)
-}
-
-// until reports whether happened came true in time.
-func (f *fleet) until(happened func() bool) bool {
-	f.t.Helper()
-	deadline := time.NewTimer(within)
-	defer deadline.Stop()
-	again := time.NewTicker(often)
-	defer again.Stop()
-	for !happened() {
-		select {
-		case <-again.C:
-		case <-deadline.C:
-			return false
-		}
-	}
-	return true
+	require.True(f.t, testkit.Until(within, happened), "never: %s", what)
 }

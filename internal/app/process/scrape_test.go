@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/tgfleet/tgfleet/internal/testkit"
 )
 
 // values are the tgfleet_ series of one or more processes by their names and labels; a histogram's value is its count.
@@ -71,7 +73,7 @@ func (f *fleet) look() values {
 func (f *fleet) grows(before, by values) {
 	f.t.Helper()
 	var grown values
-	if !f.until(func() bool {
+	if !testkit.Until(within, func() bool {
 		now := f.look()
 		grown = values{}
 		for series := range by {

@@ -28,11 +28,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-const (
-	// within is how long a test waits for what must happen, on a machine with much else to do.
-	within = 2 * time.Minute
-	often  = 100 * time.Millisecond
-)
+// within is how long a test waits for what must happen, on a machine with much else to do.
+const within = 2 * time.Minute
 
 // fixture is a folder for fleets in one process, one after the other, and a look into their database.
 type fixture struct {
@@ -102,16 +99,8 @@ func freeAddr(t *testing.T) string {
 
 func (f *fixture) eventually(happened func() bool, what string) {
 	f.t.Helper()
-	deadline := time.NewTimer(within)
-	defer deadline.Stop()
-	tick := time.NewTicker(often)
-	defer tick.Stop()
-	for !happened() {
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			f.t.Fatalf("in vain: %s\n%s", what, f.log.String())
-		}
+	if !testkit.Until(within, happened) {
+		f.t.Fatalf("in vain: %s\n%s", what, f.log.String())
 	}
 }
 

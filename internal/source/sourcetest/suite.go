@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tgfleet/tgfleet/internal/ingest"
+	"github.com/tgfleet/tgfleet/internal/testkit"
 )
 
 // Wire is Telegram's side of one source, and the means to start the source on the other side. Its methods may be called from any number
@@ -208,20 +209,9 @@ func (f *fixture) requireAcknowledged(t *testing.T, sink *recorder, updates [][]
 	}, "every update is acknowledged")
 }
 
-// eventually asks on the test's own goroutine, so that what is asked may itself end the test.
 func eventually(t *testing.T, condition func() bool, what string) {
 	t.Helper()
-	over := time.NewTimer(patience)
-	defer over.Stop()
-	tick := time.NewTicker(often)
-	defer tick.Stop()
-	for !condition() {
-		select {
-		case <-tick.C:
-		case <-over.C:
-			require.FailNow(t, "not within "+patience.String()+": "+what)
-		}
-	}
+	require.True(t, testkit.Until(patience, condition), "not within %s: %s", patience, what)
 }
 
 func contains(updates [][]byte, raw []byte) bool {
