@@ -81,8 +81,10 @@ func TestSignInsGoOnOverListeners(t *testing.T) {
 	anna := a.telegram.AddAccount(datacentre.Account{FirstName: "anna", Phone: "4915100000001", Code: "12345", Password: "swordfish"})
 	bert := a.telegram.AddAccount(datacentre.Account{FirstName: "bert", Phone: "4915100000002", Code: "54321"})
 	a.telegram.AddAccount(datacentre.Account{FirstName: "carl", Phone: "4915100000003", Banned: true})
+	dora := a.telegram.AddAccount(datacentre.Account{FirstName: "dora", Phone: "4915100000004", Code: "11111"})
+	a.telegram.AddAccount(datacentre.Account{FirstName: "emil", Phone: "4915100000005", Code: "22222", Unregistered: true})
 	a.startListener()
-	for _, label := range []string{"anna", "bert", "carl"} {
+	for _, label := range []string{"anna", "bert", "carl", "dora", "emil"} {
 		a.tool("connector", "add", "--label", label)
 	}
 
@@ -113,6 +115,20 @@ func TestSignInsGoOnOverListeners(t *testing.T) {
 		return nil
 	})
 	byQR.ends()
+
+	expired := a.login("dora", "--phone", "+4915100000004")
+	expired.asks("Code that Telegram sent")
+	a.telegram.ExpireCode(dora)
+	a.relieve()
+	expired.types(dora.Code)
+	require.Equal(t, 1, expired.exit(commandWithin))
+	require.Contains(t, expired.stderr(), "The code has expired")
+
+	unregistered := a.login("emil", "--phone", "+4915100000005")
+	unregistered.asks("Code that Telegram sent")
+	unregistered.types("22222")
+	require.Equal(t, 1, unregistered.exit(commandWithin))
+	require.Contains(t, unregistered.stderr(), "No account has this phone number")
 
 	for phone, refusal := range map[string]string{
 		"1": "Telegram does not take this phone number", "+4915100000003": "Telegram has banned this phone number",

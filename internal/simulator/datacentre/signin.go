@@ -148,6 +148,8 @@ func (s *Server) signInWithCode(req *tgtest.Request) (bin.Encoder, error) {
 		return nil, tgerr.New(400, "PHONE_CODE_EXPIRED")
 	case r.PhoneCode != account.Code:
 		return nil, tgerr.New(400, "PHONE_CODE_INVALID")
+	case account.Unregistered:
+		return &tg.AuthAuthorizationSignUpRequired{}, nil
 	}
 	authorised, err := s.proved(req, account)
 	if err != nil {

@@ -21,9 +21,10 @@ type Account struct {
 	ID        int64
 	FirstName string
 	Username  string
-	// Phone, Code and Password are what a user signs in with; Password is empty without two-step verification. Banned refuses the phone.
+	// Phone, Code and Password are what a user signs in with; Password is empty without two-step verification. Banned refuses the phone, and
+	// Unregistered the code: nobody has an account with this phone yet.
 	Phone, Code, Password string
-	Banned                bool
+	Banned, Unregistered  bool
 	// Token is a bot's.
 	Token string
 
