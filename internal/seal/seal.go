@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/tgfleet/tgfleet/internal/fault"
 )
@@ -49,6 +50,9 @@ type Key struct {
 	private Secret
 	public  string
 }
+
+// NewID returns an id for a key that is made at that time. Keys of one second share it.
+func NewID(made time.Time) string { return "k" + made.UTC().Format("20060102-150405") }
 
 // Generate returns a new random key that will be known as id. Its error says which ids are right.
 func Generate(id string) (Key, error) {

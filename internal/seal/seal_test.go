@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -196,4 +197,15 @@ func TestRingsAndKeysPrintSealed(t *testing.T) {
 	written, err := json.Marshal([]any{key, ring})
 	require.NoError(t, err)
 	require.JSONEq(t, `["[sealed]","[sealed]"]`, string(written))
+}
+
+func TestKeysOfADayHaveIDsOfTheirOwn(t *testing.T) {
+	t.Parallel()
+	morning := time.Date(2026, 3, 7, 8, 30, 0, 0, time.UTC)
+	early, err := seal.Generate(seal.NewID(morning))
+	require.NoError(t, err)
+	late, err := seal.Generate(seal.NewID(morning.Add(time.Second)))
+	require.NoError(t, err)
+	_, err = seal.ParseRing(early.Private() + "," + late.Private())
+	require.NoError(t, err)
 }

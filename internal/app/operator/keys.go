@@ -25,7 +25,7 @@ knows it; "tgfleet keys rotate" then seals again what is stored.`,
   export SECRET_KEYS=$(tgfleet keys generate)`,
 		Args: cobra.NoArgs,
 	})
-	cmd.Flags().StringVar(&id, "id", "k"+time.Now().UTC().Format("20060102"), "the key's name, shown beside what it seals")
+	cmd.Flags().StringVar(&id, "id", seal.NewID(time.Now()), "the key's name, shown beside what it seals")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		key, err := seal.Generate(id)
 		if err != nil {

@@ -62,7 +62,7 @@ func keyFile(path string) (seal.Secret, error) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return "", fmt.Errorf("read the keys: %w", err)
 	}
-	key, err := seal.Generate("k" + time.Now().UTC().Format("20060102"))
+	key, err := seal.Generate(seal.NewID(time.Now()))
 	if err != nil {
 		return "", err
 	}
