@@ -97,7 +97,7 @@ func (s *session) coverage(ctx context.Context, chat content.ChatID) ([]coverage
 		if err != nil {
 			return nil, err
 		}
-		if newest == 0 && chat != 0 && c.scope != content.ScopeShared {
+		if newest == 0 && chat != 0 {
 			continue
 		}
 		v := coverageView{ChatID: int64(c.id), Title: titles[c.id], Newest: int64(newest), Ranges: []coverageLine{}}
