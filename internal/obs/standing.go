@@ -1,11 +1,17 @@
 package obs
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"sync"
 
-// Standing counts one thing in a gauge of things by their state, in one state at a time. It belongs to one goroutine.
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Standing counts one thing in a gauge of things by their state, in one state at a time. Any number of goroutines may use it.
 type Standing struct {
 	gauge *prometheus.GaugeVec
-	now   string
+
+	mu  sync.Mutex
+	now string
 }
 
 // NewStanding counts one thing more in gauge, whose only label is the state.
@@ -15,18 +21,28 @@ func NewStanding(gauge *prometheus.GaugeVec, state string) *Standing {
 	return s
 }
 
-// Set moves the thing to another state.
-func (s *Standing) Set(state string) {
+// Set moves the thing to another state, and reports whether it was not in that one before.
+func (s *Standing) Set(state string) (changed bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.now == state {
-		return
+		return false
 	}
-	s.Leave()
+	s.leave()
 	s.now = state
 	s.gauge.WithLabelValues(state).Inc()
+	return true
 }
 
 // Leave takes the thing out of the gauge. It may be set again afterwards.
 func (s *Standing) Leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.leave()
+}
+
+// leave is Leave for whoever holds mu.
+func (s *Standing) leave() {
 	if s.now != "" {
 		s.gauge.WithLabelValues(s.now).Dec()
 	}

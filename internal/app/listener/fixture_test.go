@@ -207,6 +207,24 @@ func (f *fixture) metric(name string) (sum float64) {
 	return sum
 }
 
+// stands reports whether the connectors of the listener that was started last are in that state, all of them.
+func (f *fixture) stands(state string) bool {
+	f.t.Helper()
+	families, err := f.registry.Gather()
+	require.NoError(f.t, err)
+	for _, family := range families {
+		if family.GetName() != "tgfleet_mtproto_clients" {
+			continue
+		}
+		for _, series := range family.GetMetric() {
+			if (series.GetLabel()[0].GetValue() == state) != (series.GetGauge().GetValue() > 0) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
 func (f *fixture) eventually(happened func() bool, what string) {
 	f.t.Helper()
 	if !testkit.Until(within, happened) {

@@ -1,6 +1,7 @@
 package listener_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -89,6 +90,33 @@ func TestSignInOverASlowNetwork(t *testing.T) {
 	c := f.add("anna", account.UserAccount)
 	f.begin(c, account.ByCode, func(s *account.SignIn) { s.SealedPhone = f.sealed(anna.Phone) })
 	f.wait(c, account.CodeWanted)
+}
+
+func TestTelegramOutOfReachIsTold(t *testing.T) {
+	t.Parallel()
+	f := setup(t, datacentre.Config{})
+	network := testkit.NewProxy(t, f.addr)
+	f.addr = network.Addr()
+	anna := f.user("1")
+	channel := f.telegram.AddChat(datacentre.Channel, "Main Channel", anna)
+	c := f.add("anna", account.UserAccount)
+	network.Cut()
+	f.start()
+	f.begin(c, account.ByCode, func(s *account.SignIn) { s.SealedPhone = f.sealed(anna.Phone) })
+	f.eventually(func() bool { return f.stands("failing") }, "nobody can sign in")
+	network.Heal()
+	f.wait(c, account.CodeWanted)
+	require.True(t, f.stands("signing_in"))
+	f.give(c, account.CodeWanted, func(s *account.SignIn) { s.Step, s.SealedCode = account.CodeGiven, f.sealed(anna.Code) })
+	f.waitStatus(c, account.Connected)
+	f.followed(channel)
+	require.True(t, f.stands("connected"))
+
+	network.Cut()
+	f.eventually(func() bool { return f.stands("failing") }, "the connection is lost")
+	network.Heal()
+	f.eventually(func() bool { return f.stands("connected") }, "and found again")
+	require.Equal(t, 2, strings.Count(f.log.String(), `level=WARN msg="no connection to Telegram`), "as often as it began")
 }
 
 func TestSignInOfABot(t *testing.T) {

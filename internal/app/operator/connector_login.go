@@ -146,7 +146,7 @@ func (l *login) run(ctx context.Context, begin account.SignIn) error {
 			return err
 		}
 		if !told && time.Since(waiting) > silentAfter {
-			fmt.Fprintln(l.out, "No listener has answered yet: is mtproto-listener running, with this database and SECRET_KEYS?")
+			fmt.Fprintln(l.out, "No answer yet: is mtproto-listener running, with this database and SECRET_KEYS, and does it reach Telegram?")
 			told = true
 		}
 		if !pause.For(ctx, stepEvery) {

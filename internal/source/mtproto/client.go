@@ -118,10 +118,7 @@ func (s *client) options(keys *keyring) telegram.Options {
 			}
 		},
 		OnConnectionState: s.connectionChanged,
-		OnDead: func(err error) {
-			s.metrics.dead.Inc()
-			s.log.Info("connection lost", "error", describe(err))
-		},
+		OnDead:            s.unreached,
 	}
 }
 
@@ -132,6 +129,7 @@ func (s *client) connectionChanged(to telegram.ConnectionState) {
 	}
 	// The first time the manager asks for everything by itself.
 	if s.ready.Add(1) > 1 {
+		s.holder.state.Set(stateConnected)
 		s.metrics.reconnects.Inc()
 		s.intake.ask()
 		s.askChannels()

@@ -22,7 +22,7 @@ const (
 	lastedLong = 5 * time.Minute
 )
 
-// holder works for one connector. All of it belongs to the goroutine of run.
+// holder works for one connector. All of it belongs to the goroutine of run, and state to gotd's, too.
 type holder struct {
 	*Listener
 	id     string
@@ -107,6 +107,16 @@ func (h *holder) work(ctx context.Context, l account.Lease) {
 		h.log.Warn("client ended, it is started again", "error", describe(err), "after", next)
 		pause.For(ctx, next)
 	}
+}
+
+// unreached is called by gotd when a connection ends that nobody ended, or does not come about; gotd then makes another one, every few seconds.
+func (h *holder) unreached(err error) {
+	h.metrics.dead.Inc()
+	log := h.log.Debug
+	if h.state.Set(stateFailing) {
+		log = h.log.Warn
+	}
+	log("no connection to Telegram, it is tried again", "error", describe(err))
 }
 
 func (h *holder) find(ctx context.Context) (account.Connector, error) {

@@ -93,7 +93,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		ended: counters(
 			"tgfleet_mtproto_refused_total", "Connectors that Telegram refused for good, by the status that they have now.", "status"),
 		reconnects: counter("tgfleet_mtproto_reconnects_total", "Connections that were lost and made again."),
-		dead:       counter("tgfleet_mtproto_connections_lost_total", "Connections that were lost."),
+		dead:       counter("tgfleet_mtproto_connections_lost_total", "Connections that were lost or did not come about."),
 		containers: counter("tgfleet_mtproto_envelopes_total", "Envelopes of pushed updates that the sink has taken."),
 		put: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "tgfleet_mtproto_put_seconds", Help: "Time from a push until the sink has it durable.",

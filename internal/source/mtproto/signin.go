@@ -59,6 +59,7 @@ func (h *holder) login(ctx context.Context, l account.Lease, connector *account.
 		UpdateHandler: telegram.UpdateHandlerFunc(s.handle),
 		// Nobody has signed in yet, so this is expected.
 		OnSelfError: func(context.Context, error) error { return nil },
+		OnDead:      h.unreached,
 	}, connector.Device, func(ctx context.Context) error { return h.keeper.Confirm(ctx, l) })
 	made, err := h.dial.makeKey(ctx)
 	if err != nil {
@@ -67,6 +68,7 @@ func (h *holder) login(ctx context.Context, l account.Lease, connector *account.
 	defer made()
 	return s.telegram.Run(ctx, func(ctx context.Context) error {
 		made()
+		h.state.Set(stateSigningIn)
 		return s.converse(ctx)
 	})
 }
